@@ -1,0 +1,49 @@
+package mptcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// ProbeBlackhole connects to itself over the loopback interface and reports
+// whether the connection became plain TCP: then MPTCP is held back for the
+// whole network namespace at present, because of a blackhole that was found
+// before, see [System].BlackholeTimeout and [ResetBlackhole]. Where MPTCP is
+// not [Supported] the error says so.
+func ProbeBlackhole() (bool, error) {
+	if err := Supported(); err != nil {
+		return false, err
+	}
+	blackholed, err := probeLoopback()
+	if err != nil {
+		return false, fmt.Errorf("mptcp: probe the loopback interface: %w", err)
+	}
+	return blackholed, nil
+}
+
+func probeLoopback() (bool, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(true)
+	l, err := config.Listen(context.Background(), "tcp", "localhost:0")
+	if err != nil {
+		return false, err
+	}
+	defer l.Close() //nolint:errcheck // nothing is lost
+	var dialer net.Dialer
+	dialer.SetMultipathTCP(true)
+	c, err := dialer.Dial("tcp", l.Addr().String()) // the backlog takes it
+	if err != nil {
+		return false, err
+	}
+	defer c.Close() //nolint:errcheck // nothing is lost
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	if _, err = GetInfo(raw); errors.Is(err, ErrFallback) {
+		return true, nil
+	}
+	return false, err
+}
