@@ -1,0 +1,137 @@
+package sysconf
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CheckInterval is the least time between two looks at a file. A change is
+// noticed by the first call after it.
+const CheckInterval = 5 * time.Second
+
+// MaxGaiConfOctets bounds a gai.conf file; a longer one is not used.
+const MaxGaiConfOctets = 64 << 10
+
+// System is the configuration of this machine, read again when its files change.
+// It has no goroutine: each method is given the time, and looks at its file if
+// the last look was CheckInterval ago or more. While one caller looks, the others
+// go on with what was known; only the very first read makes them wait.
+//
+// A file that vanishes, cannot be read, is no text or is beyond its bound keeps
+// the last good contents in effect, and Warnings says so. Only gai.conf may go
+// without a word: not having one is the usual case. Methods may be called
+// concurrently. Systems are made by [Default] and [NewSystem].
+type System struct {
+	resolv file[*ResolvConf]
+	hosts  file[*Hosts]
+	gai    file[[]byte]
+}
+
+// Default returns a System that reads the files of this operating system:
+// /etc/resolv.conf, /etc/hosts and /etc/gai.conf; on Windows the hosts file
+// under %SystemRoot%, the name servers and suffix of the network adapters in
+// the place of resolv.conf, and no gai.conf. Nothing is read yet.
+func Default() *System {
+	paths := defaultPaths()
+	s := NewSystem(paths.resolv, paths.hosts, paths.gai)
+	if paths.resolv == "" {
+		s.resolv.generate = adapterConf
+	}
+	return s
+}
+
+// NewSystem returns a System that reads the given files; an empty path means
+// that there is no such file. Nothing is read yet.
+func NewSystem(resolvPath, hostsPath, gaiPath string) *System {
+	return &System{
+		resolv: file[*ResolvConf]{path: resolvPath, limit: MaxResolvConfOctets, parse: parseResolvFile(resolvPath)},
+		hosts:  file[*Hosts]{path: hostsPath, limit: MaxHostsOctets, parse: parseHostsFile},
+		gai:    file[[]byte]{path: gaiPath, limit: MaxGaiConfOctets, parse: parseGaiFile, optional: true},
+	}
+}
+
+// systemPaths are the places of the files, "" for those that do not exist on
+// this operating system.
+type systemPaths struct{ resolv, hosts, gai string }
+
+// Resolv returns what resolv.conf says as of now, never nil. If it could never
+// be read, the servers are 127.0.0.1 and ::1, as in the C library. Where the file
+// gives no search list, Search is the domain of the host's own name, if that has
+// one. After "options no-reload" the file is not looked at again.
+func (s *System) Resolv(now time.Time) *ResolvConf {
+	got := s.resolv.get(now)
+	if got.problem == "" {
+		return got.value
+	}
+	told := *got.value
+	told.Warnings = append(slices.Clone(told.Warnings), got.problem)
+	return &told
+}
+
+// Hosts returns what the hosts file says as of now, never nil.
+func (s *System) Hosts(now time.Time) *Hosts {
+	got := s.hosts.get(now)
+	if got.problem == "" {
+		return got.value
+	}
+	told := *got.value
+	told.warnings = append(slices.Clone(told.warnings), got.problem)
+	return &told
+}
+
+// GaiConf returns the octets of gai.conf as of now, nil if there is none. They
+// must not be changed. package addrsel reads them.
+func (s *System) GaiConf(now time.Time) []byte { return s.gai.get(now).value }
+
+// Warnings returns all that is wrong with the files as of now, for people.
+func (s *System) Warnings(now time.Time) []string {
+	w := slices.Clone(s.Resolv(now).Warnings)
+	w = append(w, s.Hosts(now).Warnings()...)
+	if p := s.gai.get(now).problem; p != "" {
+		w = append(w, p)
+	}
+	return w
+}
+
+// parseResolvFile returns a parser that notes path. "no-reload" pins the file.
+func parseResolvFile(path string) func([]byte) (*ResolvConf, bool) {
+	return func(b []byte) (*ResolvConf, bool) {
+		c := withHostSearch(ParseResolvConf(bytes.NewReader(b)))
+		if b != nil {
+			c.Path = path
+		}
+		return c, c.NoReload
+	}
+}
+
+func parseHostsFile(b []byte) (*Hosts, bool) { return ParseHosts(bytes.NewReader(b)), false }
+
+func parseGaiFile(b []byte) ([]byte, bool) { return b, false }
+
+// withHostSearch gives c the search list that resolv.conf(5) describes for a
+// file without one: what follows the first dot of the host's name.
+func withHostSearch(c *ResolvConf) *ResolvConf {
+	if c.Search != nil {
+		return c
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("resolv.conf: no search list, and the host's name is not known: %v", err))
+		return c
+	}
+	c.Search = hostSearch(host)
+	return c
+}
+
+// hostSearch is the search list that a host's name implies, nil if none.
+func hostSearch(host string) []string {
+	_, domain, _ := strings.Cut(host, ".")
+	if domain = strings.TrimSuffix(domain, "."); domain == "" || checkName(domain) != nil {
+		return nil
+	}
+	return []string{domain}
+}
