@@ -62,11 +62,11 @@ type PathManager interface {
 	Close() error
 }
 
-// normalize returns s as a create command needs it: unmapped addresses,
+// Normalize returns s as a create command needs it: unmapped addresses,
 // wildcards completed, their ids filled in. What the kernel would accept and
 // misuse is refused: remote port 0 (it is dialled) and local id 0 (it is
 // accepted once).
-func (s Subflow) normalize() (Subflow, error) {
+func (s Subflow) Normalize() (Subflow, error) {
 	s = s.unmapped()
 	if !s.Remote.IsValid() || s.Remote.Port() == 0 {
 		return s, &OpError{Op: opCreate, Errno: syscall.EINVAL, Msg: "missing remote address or port"}

@@ -147,7 +147,7 @@ func (m *manager) publish(messages []genetlink.Message) {
 }
 
 func (m *manager) CreateSubflow(token uint32, s Subflow) error {
-	s, err := s.normalize()
+	s, err := s.Normalize()
 	if err != nil {
 		return err
 	}
