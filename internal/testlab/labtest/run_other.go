@@ -1,0 +1,15 @@
+//go:build !linux
+
+package labtest
+
+import (
+	"testing"
+
+	"github.com/af-multipath/mpresolve/internal/testlab"
+)
+
+// Run skips the test, or fails it where labs are required: labs need Linux.
+func Run(t *testing.T, _ func(t *testing.T)) {
+	t.Helper()
+	unavailable(t, testlab.Available())
+}
