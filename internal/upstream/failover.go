@@ -1,0 +1,265 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// Defaults of the failover.
+const (
+	// DefaultHedge is how long one server may keep silent before the next is
+	// asked too. Most names are answered sooner, even by a cold recursion.
+	DefaultHedge = 500 * time.Millisecond
+	// DefaultPenalty is how long a server that does not answer is asked last.
+	DefaultPenalty = 30 * time.Second
+
+	// missLimit is the sum of misses that bring the penalty: a try without an
+	// answer is two, one overtaken by the next server is one.
+	missLimit  = 2
+	missFailed = 2
+	missSlow   = 1
+)
+
+// FailoverOptions are the settings of a failover. The zero value is usable.
+type FailoverOptions struct {
+	// Rotate begins with another server at each query (resolv.conf's rotate).
+	Rotate bool
+	// Rounds is how often the whole list is gone through when no server
+	// answers; 0 is once.
+	Rounds int
+	// Hedge is how long a server may keep silent before the next is asked as
+	// well, the first useful answer winning; 0 is DefaultHedge, less than 0
+	// never: then the next is asked only when one has failed.
+	Hedge time.Duration
+	// Penalty is how long a server that does not answer is asked last; 0 is
+	// DefaultPenalty, less than 0 none.
+	Penalty time.Duration
+}
+
+// Failover asks the servers in order until one is of use. The next is asked
+// after an error (time-out, network error, malformed reply), after SERVFAIL,
+// REFUSED, NOTIMP or FORMERR, after a lame referral, and, so that a dead server
+// costs little, when a server is silent for the hedge time. NOERROR without
+// records and NXDOMAIN are answers: no one else is asked.
+//
+// When all servers reply but none is of use, the last reply is returned. When
+// none replies, the error names them all.
+func Failover(servers []Exchanger, o FailoverOptions) Exchanger {
+	f := &failover{opts: o, rounds: max(o.Rounds, 1)}
+	if o.Hedge == 0 {
+		f.opts.Hedge = DefaultHedge
+	}
+	if o.Penalty == 0 {
+		f.opts.Penalty = DefaultPenalty
+	}
+	for _, s := range servers {
+		f.members = append(f.members, &member{Exchanger: s})
+	}
+	return f
+}
+
+type failover struct {
+	opts    FailoverOptions
+	rounds  int
+	members []*member
+	turn    atomic.Uint32 // counts queries, for Rotate
+}
+
+// member is one server and how it has behaved.
+type member struct {
+	Exchanger
+	misses atomic.Int32
+	until  atomic.Int64 // unix time in ns of the end of its penalty
+}
+
+// outcome is what asking led to.
+type outcome struct {
+	reply Reply
+	err   error
+}
+
+func (o outcome) useful() bool { return o.err == nil && !passOn(o.reply) }
+
+func (f *failover) Exchange(ctx context.Context, q Query) (Reply, error) {
+	if len(f.members) == 0 {
+		return Reply{}, &Error{Query: q, Err: ErrNoServers}
+	}
+	members := f.order(time.Now())
+	out := f.from(ctx, members, q)
+	for round := 1; round < f.rounds && out.err != nil && ctx.Err() == nil; round++ {
+		if !isTimeout(out.err) && !pause(ctx, retryPause/2+rand.N(retryPause/2)) { //nolint:gosec // jitter, not a secret
+			break
+		}
+		out = combine(out, f.from(ctx, members, q), q)
+	}
+	return out.reply, out.err
+}
+
+// order returns the servers, those with a penalty last.
+func (f *failover) order(now time.Time) []*member {
+	start := 0
+	if f.opts.Rotate {
+		start = int(f.turn.Add(1)-1) % len(f.members)
+	}
+	if start == 0 && !f.anyPenalty(now) {
+		return f.members
+	}
+	good := make([]*member, 0, len(f.members))
+	var bad []*member
+	for i := range f.members {
+		m := f.members[(start+i)%len(f.members)]
+		if m.punished(now) {
+			bad = append(bad, m)
+		} else {
+			good = append(good, m)
+		}
+	}
+	return append(good, bad...)
+}
+
+func (f *failover) anyPenalty(now time.Time) bool {
+	for _, m := range f.members {
+		if m.punished(now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *member) punished(now time.Time) bool { return now.UnixNano() < m.until.Load() }
+
+// from asks the first of members, and those after it when it is of no use or
+// silent for too long.
+func (f *failover) from(ctx context.Context, members []*member, q Query) outcome {
+	if len(members) == 1 || f.opts.Hedge < 0 {
+		return f.inTurn(ctx, members, q)
+	}
+	own, cancelOwn := context.WithCancel(ctx)
+	defer cancelOwn()
+	others, cancelOthers := context.WithCancel(ctx)
+	defer cancelOthers()
+	var hedged outcome
+	done := make(chan struct{})
+	timer := time.AfterFunc(f.opts.Hedge, func() {
+		defer close(done)
+		hedged = f.from(others, members[1:], q)
+		if hedged.useful() {
+			cancelOwn()
+		}
+	})
+	first := f.ask(own, ctx, members[0], q)
+	if timer.Stop() {
+		if first.useful() || ctx.Err() != nil {
+			return first
+		}
+		return combine(first, f.from(ctx, members[1:], q), q)
+	}
+	if first.useful() {
+		cancelOthers()
+	}
+	<-done
+	if first.useful() {
+		return first
+	}
+	return combine(first, hedged, q)
+}
+
+// inTurn asks one after the other.
+func (f *failover) inTurn(ctx context.Context, members []*member, q Query) outcome {
+	out := f.ask(ctx, ctx, members[0], q)
+	for _, m := range members[1:] {
+		if out.useful() || ctx.Err() != nil {
+			break
+		}
+		out = combine(out, f.ask(ctx, ctx, m, q), q)
+	}
+	return out
+}
+
+// ask asks one server and notes how it behaved. The end of own alone means
+// that another server was faster; the end of whole says nothing about it.
+func (f *failover) ask(own, whole context.Context, m *member, q Query) outcome {
+	reply, err := m.Exchange(own, q)
+	switch {
+	case err == nil:
+		m.misses.Store(0)
+		m.until.Store(0)
+	case whole.Err() != nil:
+	case own.Err() != nil:
+		f.miss(m, missSlow)
+	default:
+		f.miss(m, missFailed)
+	}
+	return outcome{reply, err}
+}
+
+func (f *failover) miss(m *member, n int32) {
+	if m.misses.Add(n) >= missLimit && f.opts.Penalty > 0 {
+		m.until.Store(time.Now().Add(f.opts.Penalty).UnixNano())
+	}
+}
+
+// combine chooses between what two servers said: a useful reply before any
+// reply, that before errors, which are joined.
+func combine(a, b outcome, q Query) outcome {
+	switch {
+	case a.useful() || (a.err == nil && b.err != nil):
+		return a
+	case b.err == nil:
+		return b
+	}
+	return outcome{err: joinErrors(a.err, b.err, q)}
+}
+
+func joinErrors(a, b error, q Query) error {
+	var ea, eb *Error
+	if !errors.As(a, &ea) || !errors.As(b, &eb) {
+		return b
+	}
+	joined := &Error{
+		Server: ea.Server, Proto: eb.Proto, Query: q, RCode: max(ea.RCode, eb.RCode),
+		Timeout: ea.Timeout && eb.Timeout, Tries: ea.Tries + eb.Tries,
+		Elapsed: max(ea.Elapsed, eb.Elapsed), Err: eb.Err,
+	}
+	if !slices.Contains(strings.Split(ea.Server, ", "), eb.Server) {
+		joined.Server += ", " + eb.Server
+	}
+	if ea.Server != eb.Server {
+		joined.Err = errors.Join(ea.Err, eb.Err)
+	}
+	return joined
+}
+
+// passOn reports whether another server may know better.
+func passOn(r Reply) bool {
+	switch r.RCode() {
+	case dnswire.RCodeSuccess:
+		return isLame(r.Msg)
+	case dnswire.RCodeServerFailure, dnswire.RCodeRefused, dnswire.RCodeNotImplemented, dnswire.RCodeFormatError:
+		return true
+	}
+	return false
+}
+
+// isLame reports whether the reply is a referral from a server that does not
+// recurse: nothing for a stub resolver.
+func isLame(msg []byte) bool {
+	p := dnswire.NewParser(msg)
+	h := p.Header()
+	if h.AN != 0 || h.NS == 0 || h.AA() || h.RA() {
+		return false
+	}
+	for rr, ok := p.Next(); ok && rr.Section <= dnswire.SectionAuthority; rr, ok = p.Next() {
+		if rr.Type == dnswire.TypeSOA {
+			return false
+		}
+	}
+	return true
+}

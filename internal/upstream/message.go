@@ -1,0 +1,90 @@
+package upstream
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// queryRoom holds most queries without growing: header, name, question, OPT.
+const queryRoom = 128
+
+// message is a query ready to be sent.
+type message struct {
+	query  Query
+	id     uint16
+	octets []byte
+	edns   bool
+}
+
+// message builds the query with a fresh id.
+func (s *Server) message(q Query, edns bool) message {
+	m := message{query: q, id: randomID(), edns: edns}
+	m.octets = s.appendQuery(make([]byte, 0, queryRoom), m.id, q, edns)
+	return m
+}
+
+// plain is the same query, id and all, without an OPT record.
+func (s *Server) plain(m message) []byte {
+	return s.appendQuery(nil, m.id, m.query, false)
+}
+
+func (s *Server) appendQuery(dst []byte, id uint16, q Query, edns bool) []byte {
+	o := dnswire.QueryOptions{RD: true, CD: q.CD, AD: s.opts.AD}
+	if edns {
+		o.UDPSize, o.DO = s.opts.EDNSSize, q.DO
+	}
+	return dnswire.AppendQuery(dst, id, q.Question, o)
+}
+
+// randomID is an id that cannot be guessed (RFC 5452 section 9.2).
+func randomID() uint16 {
+	var b [2]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
+	return binary.BigEndian.Uint16(b[:])
+}
+
+// isReply reports whether b answers m: same id, a response, the same question.
+// A server that could not even read the query may leave the question out, but
+// only to say so.
+func (m message) isReply(b []byte) bool {
+	err := dnswire.CheckReply(m.query.Question, m.id, b)
+	if errors.Is(err, dnswire.ReplyNoQuestion) {
+		return chokesOnEDNS(dnswire.FullRCode(b))
+	}
+	return err == nil
+}
+
+// accept copies a reply out of the read buffer. One that does not parse is an
+// error; one without a question gets the query's.
+func (m message) accept(b []byte) ([]byte, error) {
+	if err := dnswire.Validate(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if h, _ := dnswire.ParseHeader(b); h.QD == 0 {
+		return failure(m.query, h.RCode()), nil
+	}
+	return bytes.Clone(b), nil
+}
+
+// failure is a reply of our own making: the question and a response code.
+func failure(q Query, c dnswire.RCode) []byte {
+	b := dnswire.AppendQuery(nil, 0, q.Question, dnswire.QueryOptions{RD: true, CD: q.CD})
+	dnswire.PatchFlags(b, 0, dnswire.FlagQR|dnswire.FlagRA)
+	dnswire.PatchRCode(b, c)
+	return b
+}
+
+func isTruncated(reply []byte) bool {
+	h, err := dnswire.ParseHeader(reply)
+	return err == nil && h.TC()
+}
+
+func hasOPT(reply []byte) bool {
+	_, _, ok := dnswire.FindOPT(reply)
+	return ok
+}

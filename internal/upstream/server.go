@@ -1,0 +1,211 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// Defaults and bounds of a server's transport.
+const (
+	// DefaultTimeout is how long one try waits, as in resolv.conf(5).
+	DefaultTimeout = 5 * time.Second
+	// DefaultAttempts is how many tries there are, as in resolv.conf(5).
+	DefaultAttempts = 2
+	// DefaultEDNSSize is the UDP size announced, in octets: what passes
+	// unfragmented nearly everywhere (DNS flag day 2020).
+	DefaultEDNSSize = 1232
+
+	// maxWrongReplies bounds the replies that one try looks at and discards.
+	// Beyond it someone is guessing, and the question moves to TCP.
+	maxWrongReplies = 100
+	// firstRetransmit is when a try sends its datagram again; the pauses
+	// double from there, each with a quarter of jitter either way.
+	firstRetransmit = time.Second
+	// plainRetransmit counts the datagrams of one try that go unanswered
+	// before it goes on without EDNS.
+	plainRetransmit = 2
+	// retryPause is the longest pause before a try that follows a failure
+	// other than a time-out; the real one is random between half and all.
+	retryPause = 100 * time.Millisecond
+	// ednsMemory is how long a server is remembered to choke on EDNS.
+	ednsMemory = 15 * time.Minute
+	// readBuffer holds any datagram, whatever size the server thinks right.
+	readBuffer = dnswire.MaxMessageLen
+)
+
+// Options are the settings of a server. The zero value is usable.
+type Options struct {
+	// Dial opens the sockets; nil is the system's own. It must give each
+	// query a socket of its own, for the sake of its source port.
+	Dial DialFunc
+	// Timeout bounds one try; 0 is DefaultTimeout.
+	Timeout time.Duration
+	// Attempts is how many tries there are; 0 is DefaultAttempts.
+	Attempts int
+	// UseTCP asks over TCP from the start (resolv.conf's use-vc).
+	UseTCP bool
+	// EDNSSize is the UDP size announced; 0 is DefaultEDNSSize.
+	EDNSSize uint16
+	// NoEDNS sends no OPT record ever.
+	NoEDNS bool
+	// AD sets the AD bit in queries, to be told whether the server validated
+	// the answer (RFC 6840 section 5.7; resolv.conf's trust-ad).
+	AD bool
+}
+
+// Server asks one DNS server: over UDP, each query from a fresh socket with a
+// source port and an id of its own, and over TCP where the reply is truncated.
+// It remembers for a while that a server chokes on EDNS. It has no goroutine
+// and keeps no socket.
+type Server struct {
+	addr    netip.AddrPort
+	udpAddr *net.UDPAddr
+	text    string
+	opts    Options
+	noEDNS  atomic.Int64 // unix time in ns until which no OPT record is sent
+	buffers sync.Pool    // of *[]byte, readBuffer long
+}
+
+// NewServer returns the transport for the server at addr.
+func NewServer(addr netip.AddrPort, o Options) *Server {
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Attempts <= 0 {
+		o.Attempts = DefaultAttempts
+	}
+	if o.EDNSSize == 0 {
+		o.EDNSSize = DefaultEDNSSize
+	}
+	s := &Server{addr: addr, udpAddr: net.UDPAddrFromAddrPort(addr), text: addr.String(), opts: o}
+	s.buffers.New = func() any {
+		b := make([]byte, readBuffer)
+		return &b
+	}
+	return s
+}
+
+// String is the server's address, "192.0.2.53:53".
+func (s *Server) String() string { return s.text }
+
+// Exchange asks q, up to Attempts times. Its errors are of type [*Error].
+func (s *Server) Exchange(ctx context.Context, q Query) (Reply, error) {
+	start := time.Now()
+	proto := "udp"
+	var err error
+	tries := 0
+	for tries < s.opts.Attempts {
+		if tries > 0 && !s.mayRetry(ctx, err) {
+			break
+		}
+		tries++
+		var reply Reply
+		reply, proto, err = s.try(ctx, q)
+		if err == nil {
+			reply.Server, reply.Proto, reply.Tries, reply.RTT = s.text, proto, tries, time.Since(start)
+			return reply, nil
+		}
+	}
+	return Reply{}, &Error{
+		Server: s.text, Proto: proto, Query: q, Timeout: isTimeout(err) && !errors.Is(ctx.Err(), context.Canceled),
+		Tries: tries, Elapsed: time.Since(start), Err: err,
+	}
+}
+
+// mayRetry pauses where the last try failed at once, and reports whether there
+// is still reason to go on.
+func (s *Server) mayRetry(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	return isTimeout(err) || pause(ctx, retryPause/2+rand.N(retryPause/2)) //nolint:gosec // jitter, not a secret
+}
+
+// try asks once, by whatever way leads to a reply: without EDNS where the
+// server chokes on it, over TCP where UDP cannot carry the answer.
+func (s *Server) try(ctx context.Context, q Query) (Reply, string, error) {
+	edns := s.useEDNS()
+	reply, proto, err := s.once(ctx, q, edns)
+	if err != nil || !edns || !chokesOnEDNS(reply.RCode()) {
+		return reply, proto, err
+	}
+	plain, proto, err := s.once(ctx, q, false)
+	if err == nil && !chokesOnEDNS(plain.RCode()) {
+		s.forgetEDNS()
+	}
+	return plain, proto, err
+}
+
+func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, error) {
+	m := s.message(q, edns)
+	if !s.opts.UseTCP {
+		reply, err := s.overUDP(ctx, m)
+		if !errors.Is(err, ErrFlooded) && (err != nil || !isTruncated(reply)) {
+			return Reply{Msg: reply}, "udp", err
+		}
+	}
+	reply, err := s.overTCP(ctx, m)
+	if err == nil && isTruncated(reply) {
+		err = ErrTruncated
+	}
+	return Reply{Msg: reply}, "tcp", err
+}
+
+// useEDNS reports whether the server is to be sent an OPT record.
+func (s *Server) useEDNS() bool {
+	if s.opts.NoEDNS {
+		return false
+	}
+	until := s.noEDNS.Load()
+	return until == 0 || time.Now().UnixNano() >= until
+}
+
+func (s *Server) forgetEDNS() { s.noEDNS.Store(time.Now().Add(ednsMemory).UnixNano()) }
+
+// chokesOnEDNS reports whether the code is one that servers without EDNS give
+// to a query with it (RFC 6891 section 7).
+func chokesOnEDNS(c dnswire.RCode) bool {
+	return c == dnswire.RCodeFormatError || c == dnswire.RCodeNotImplemented || c == dnswire.RCodeBadVersion
+}
+
+// deadline is when a wait that begins now must end.
+func (s *Server) deadline(ctx context.Context) time.Time {
+	t := time.Now().Add(s.opts.Timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(t) {
+		return d
+	}
+	return t
+}
+
+// cause prefers the context's reason to the socket's complaint about it.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func isTimeout(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// pause waits; it reports false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,112 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"time"
+)
+
+// overUDP sends the query from a fresh socket and waits for the reply that
+// matches it. It sends the same datagram again when none comes: the same, so
+// that a forger does not get two targets (the birthday attack).
+func (s *Server) overUDP(ctx context.Context, m message) ([]byte, error) {
+	conn, err := s.dialUDP(ctx)
+	if err != nil {
+		return nil, cause(ctx, fmt.Errorf("open udp socket: %w", err))
+	}
+	defer func() { _ = conn.Close() }()
+	defer interrupt(ctx, conn)()
+
+	buf := s.buffers.Get().(*[]byte)
+	defer s.buffers.Put(buf)
+	w := waiter{conn: conn, msg: m, buf: *buf, end: s.deadline(ctx)}
+	octets := m.octets
+	for sends := 1; ; sends++ {
+		if _, err := conn.Write(octets); err != nil {
+			return nil, cause(ctx, fmt.Errorf("send over udp: %w", err))
+		}
+		reply, err := w.wait(ctx, retransmitAfter(sends))
+		if err == nil && sends > plainRetransmit && m.edns && !hasOPT(reply) {
+			s.forgetEDNS()
+		}
+		if !errors.Is(err, errAgain) {
+			return reply, err
+		}
+		if sends >= plainRetransmit && m.edns {
+			octets = s.plain(m)
+		}
+	}
+}
+
+func (s *Server) dialUDP(ctx context.Context) (net.Conn, error) {
+	if s.opts.Dial != nil {
+		return s.opts.Dial(ctx, "udp", s.text)
+	}
+	c, err := net.DialUDP("udp", nil, s.udpAddr)
+	if err != nil {
+		return nil, err // not c: a nil pointer in an interface is not nil
+	}
+	return c, nil
+}
+
+// retransmitAfter is the pause after the n-th send: doubling, with jitter.
+func retransmitAfter(n int) time.Duration {
+	d := firstRetransmit << min(n-1, 6)
+	return d*3/4 + rand.N(d/2) //nolint:gosec // jitter, not a secret
+}
+
+// interrupt makes reads and writes of conn fail as soon as ctx is done. The
+// function returned ends that.
+func interrupt(ctx context.Context, conn net.Conn) func() {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	return func() { stop() }
+}
+
+// errAgain says that it is time to send the datagram again.
+var errAgain = errors.New("no reply yet")
+
+// waiter reads one socket until the right reply comes.
+type waiter struct {
+	conn  net.Conn
+	msg   message
+	buf   []byte
+	end   time.Time // of the try
+	wrong int       // replies discarded so far
+}
+
+// wait reads until a reply matches, or the try ends, or it is time to send
+// again (errAgain). What does not match is ignored and the wait goes on, but
+// not for ever.
+func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) {
+	until := time.Now().Add(again)
+	if !until.Before(w.end) {
+		until = w.end
+	}
+	if err := w.conn.SetReadDeadline(until); err != nil {
+		return nil, fmt.Errorf("set read deadline: %w", err)
+	}
+	if ctx.Err() != nil { // interrupt may have set its deadline before ours
+		return nil, context.Cause(ctx)
+	}
+	for w.wrong < maxWrongReplies {
+		n, err := w.conn.Read(w.buf)
+		switch {
+		case err == nil && w.msg.isReply(w.buf[:n]):
+			return w.msg.accept(w.buf[:n])
+		case err == nil:
+			w.wrong++
+		case ctx.Err() == nil && until.Before(w.end) && errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, errAgain
+		default:
+			return nil, cause(ctx, fmt.Errorf("read from udp: %w", err))
+		}
+	}
+	return nil, ErrFlooded
+}
