@@ -37,7 +37,7 @@ const (
 	MaxOptions = 32
 
 	maxPointers = MaxNameLen / 2 // a name has no more labels, and each pointer should follow one
-	questionLen = 4                    // octets of type and class after the question's name
-	recordLen   = 10                   // octets of type, class, TTL and rdata length
-	optLen      = 1 + recordLen        // an OPT record without options
+	questionLen = 4              // octets of type and class after the question's name
+	recordLen   = 10             // octets of type, class, TTL and rdata length
+	optLen      = 1 + recordLen  // an OPT record without options
 )

@@ -52,24 +52,24 @@ type EDE uint16
 
 // Extended error codes.
 const (
-	EDEOther               EDE = 0
-	EDEStaleAnswer         EDE = 3
-	EDEForgedAnswer        EDE = 4
-	EDEDNSSECBogus         EDE = 6
-	EDECachedError         EDE = 13
-	EDENotReady            EDE = 14
-	EDEBlocked             EDE = 15
-	EDEFiltered            EDE = 17
-	EDEProhibited          EDE = 18
-	EDEStaleNXDomain       EDE = 19
-	EDENotAuthoritative    EDE = 20
-	EDENotSupported        EDE = 21
-	EDENoReachableServer   EDE = 22
-	EDENetworkError        EDE = 23
-	EDEInvalidData         EDE = 24
-	EDETooEarly            EDE = 26
-	maxEDEText                 = 255
-	optionHeader               = 4
+	EDEOther             EDE = 0
+	EDEStaleAnswer       EDE = 3
+	EDEForgedAnswer      EDE = 4
+	EDEDNSSECBogus       EDE = 6
+	EDECachedError       EDE = 13
+	EDENotReady          EDE = 14
+	EDEBlocked           EDE = 15
+	EDEFiltered          EDE = 17
+	EDEProhibited        EDE = 18
+	EDEStaleNXDomain     EDE = 19
+	EDENotAuthoritative  EDE = 20
+	EDENotSupported      EDE = 21
+	EDENoReachableServer EDE = 22
+	EDENetworkError      EDE = 23
+	EDEInvalidData       EDE = 24
+	EDETooEarly          EDE = 26
+	maxEDEText               = 255
+	optionHeader             = 4
 )
 
 // AppendOption appends an EDNS option of less than 64 KiB in wire form.

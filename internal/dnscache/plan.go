@@ -1,0 +1,152 @@
+package dnscache
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// plan says whether, how long and as what a message is kept.
+type plan struct {
+	kind    byte   // stateNegative, stateFailure or 0
+	life    uint32 // milliseconds
+	minTTL  uint32 // bounds, in seconds, for the TTLs inside
+	maxTTL  uint32
+	length  int // octets kept: up to the first meta record of the additional section
+	records int
+	ttls    [MaxRecords]uint16 // their TTLs' offsets
+}
+
+// make decides about msg under key; false: not kept.
+func (p *plan) make(c *Config, key, msg []byte) bool {
+	if len(msg) > MaxMessageLen+maxOPTLen || dnswire.Validate(msg) != nil {
+		return false
+	}
+	s, ok := survey(p, msg)
+	if !ok || p.length > MaxMessageLen || !sameQuestion(key, msg[:s.qend]) {
+		return false
+	}
+	return p.judge(c, &s)
+}
+
+// maxOPTLen is how much longer than MaxMessageLen a message may be before its OPT is cut off.
+const maxOPTLen = 4 << 10
+
+// facts are what judge needs to know of a message.
+type facts struct {
+	header   dnswire.Header
+	qend     int
+	answered bool   // the answer section holds a record of the type asked for
+	ttl      uint32 // the least of answer and authority section, in seconds
+	hasTTL   bool
+	soaTTL   uint32 // how long the first SOA record of the authority section lets absence be kept
+	hasSOA   bool
+}
+
+// survey walks msg, notes where its TTLs are and where it is to be cut.
+func survey(p *plan, msg []byte) (f facts, ok bool) {
+	parser := dnswire.NewParser(msg)
+	f.header, f.qend = parser.Header(), parser.QuestionEnd()
+	if f.header.QD != 1 || !f.header.QR() || f.header.TC() || f.header.Opcode() != dnswire.OpcodeQuery {
+		return f, false
+	}
+	qtype := dnswire.Type(binary.BigEndian.Uint16(msg[f.qend-4:]))
+	p.length = len(msg)
+	for rr, more := parser.Next(); more; rr, more = parser.Next() {
+		if rr.Type == dnswire.TypeOPT && rr.TTL>>24 != 0 {
+			return f, false
+		}
+		if rr.Type.IsMeta() {
+			p.length = min(p.length, rr.NameOff)
+			if rr.Section != dnswire.SectionAdditional {
+				return f, false
+			}
+		}
+		if rr.NameOff >= p.length {
+			continue
+		}
+		if p.records == MaxRecords {
+			return f, false
+		}
+		p.ttls[p.records] = uint16(rr.TTLOff)
+		p.records++
+		f.note(msg, rr, qtype)
+	}
+	return f, true
+}
+
+// note takes one record into account.
+func (f *facts) note(msg []byte, rr dnswire.RR, qtype dnswire.Type) {
+	if rr.Section == dnswire.SectionAdditional {
+		return
+	}
+	if !f.hasTTL || rr.TTL < f.ttl {
+		f.ttl, f.hasTTL = rr.TTL, true
+	}
+	if rr.Section == dnswire.SectionAnswer {
+		f.answered = f.answered || rr.Type == qtype || qtype == dnswire.TypeANY
+		return
+	}
+	if rr.Type == dnswire.TypeSOA && !f.hasSOA {
+		f.soaTTL, f.hasSOA = dnswire.NegativeTTL(msg, rr)
+	}
+}
+
+// judge sets kind, life and bounds from the facts; false: not kept.
+func (p *plan) judge(c *Config, f *facts) bool {
+	rcode := f.header.RCode()
+	switch {
+	case rcode == dnswire.RCodeSuccess && f.answered:
+		p.minTTL, p.maxTTL = seconds(c.MinTTL), seconds(c.MaxTTL)
+		p.life = max(p.minTTL, min(f.ttl, p.maxTTL)) * 1000
+	case rcode == dnswire.RCodeSuccess || rcode == dnswire.RCodeNameError:
+		if !f.hasSOA {
+			return false
+		}
+		p.kind = stateNegative
+		p.minTTL = seconds(min(c.MinTTL, c.MaxNegativeTTL))
+		p.maxTTL = max(p.minTTL, min(f.soaTTL, f.ttl, seconds(c.MaxNegativeTTL)))
+		p.life = p.maxTTL * 1000
+	default:
+		p.kind = stateFailure
+		p.life = uint32(c.FailureTTL / time.Millisecond)
+		p.maxTTL = seconds(c.FailureTTL)
+	}
+	return p.life > 0
+}
+
+// bound returns the TTL, in seconds, to keep for one that was received.
+func (p *plan) bound(ttl uint32) uint32 {
+	if ttl > 1<<31-1 {
+		ttl = 0 // RFC 2181 section 8
+	}
+	return max(p.minTTL, min(ttl, p.maxTTL))
+}
+
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+// sameQuestion reports whether key was made of the question that head, a message up to its first
+// record, ends with.
+func sameQuestion(key, head []byte) bool {
+	question := head[dnswire.HeaderLen:]
+	if len(key) != len(question)+1 {
+		return false
+	}
+	name := len(question) - 4
+	for i, c := range question[:name] {
+		if lower(c) != key[i] {
+			return false
+		}
+	}
+	return bytes.Equal(question[name:], key[name:name+4])
+}
+
+// lower returns c, or its lower-case letter if it is an ASCII capital.
+func lower(c byte) byte {
+	if c-'A' < 26 {
+		return c + ('a' - 'A')
+	}
+	return c
+}

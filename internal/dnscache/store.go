@@ -1,0 +1,74 @@
+package dnscache
+
+// segment is a piece of memory that entries are laid into one after the other.
+type segment struct {
+	buf  []byte // nil until first used
+	used int
+	main bool // it is in the main queue
+}
+
+// store is the segments of one shard, taken from the heap when first needed. An entry's location
+// counts entryUnits over all segments, from 1.
+type store struct {
+	segments []segment
+	fresh    int      // segments from this one on have never been used
+	released []uint32 // used before, free again
+}
+
+const (
+	// segmentOctets is twice the greatest entry. Room is made a segment at a time.
+	segmentOctets   = 2 * (MaxMessageLen + 2*MaxRecords + entryHeader)
+	unitsPerSegment = segmentOctets / entryUnit
+)
+
+func newStore(segments int) store { return store{segments: make([]segment, segments)} }
+
+// available counts the segments that take can give.
+func (t *store) available() int { return len(t.segments) - t.fresh + len(t.released) }
+
+// take gives an empty segment; one must be available.
+func (t *store) take(main bool) uint32 {
+	var id uint32
+	if n := len(t.released); n > 0 {
+		id = t.released[n-1]
+		t.released = t.released[:n-1]
+	} else {
+		id = uint32(t.fresh)
+		t.fresh++
+		t.segments[id].buf = make([]byte, segmentOctets)
+	}
+	t.segments[id].used = 0
+	t.segments[id].main = main
+	return id
+}
+
+func (t *store) release(id uint32) { t.released = append(t.released, id) }
+
+func location(id uint32, off int) uint32 { return id*unitsPerSegment + uint32(off/entryUnit) + 1 }
+
+// at returns the entry at a location; its slice goes on to the end of its segment.
+func (t *store) at(loc uint32) entry {
+	loc--
+	off := loc % unitsPerSegment * entryUnit
+	return entry(t.segments[loc/unitsPerSegment].buf[off:])
+}
+
+// octets returns the memory held.
+func (t *store) octets() int64 { return int64(t.fresh) * segmentOctets }
+
+// queue is the segments of one FIFO queue, the oldest first. New entries go into the last.
+type queue []uint32
+
+func (q queue) last() (uint32, bool) {
+	if len(q) == 0 {
+		return 0, false
+	}
+	return q[len(q)-1], true
+}
+
+// pop takes the oldest; the queue must not be empty.
+func (q *queue) pop() uint32 {
+	id := (*q)[0]
+	*q = append((*q)[:0], (*q)[1:]...)
+	return id
+}
