@@ -1,0 +1,137 @@
+package resolver
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/af-multipath/mpresolve/mpaddr"
+)
+
+// Answer is what is known of a name.
+type Answer struct {
+	Name      string // as asked
+	Canonical string // the end of the alias chain, with the trailing dot; for a literal or the hosts file the name itself
+	// Record holds the addresses in the order to dial them, with port 0 unless
+	// the merge was given one.
+	Record mpaddr.Addr
+	// Reasons says for each address of Record why it stands there.
+	Reasons []string
+	// Hosts divides Record by host, as far as names tell.
+	Hosts []Host
+	// Families is what was asked and came back, in the order asked; a family
+	// that had not answered when Lookup returned has an error that says so.
+	Families []FamilyResult
+	Dropped  []Dropped
+	// Expires is when the first of the merged records does; the zero time for
+	// what does not expire (literals, hosts file).
+	Expires time.Time
+}
+
+// TTL is how long the answer is still good: 0 once it has expired. What does
+// not expire has [Forever].
+func (a *Answer) TTL(now time.Time) time.Duration {
+	if a.Expires.IsZero() {
+		return Forever
+	}
+	return max(0, a.Expires.Sub(now))
+}
+
+// Forever is the TTL of what does not expire.
+const Forever = time.Duration(1<<63 - 1)
+
+// Host is a set of addresses that may be one machine's.
+type Host struct {
+	Addrs   mpaddr.Addr
+	Verdict string   // "unknown", "likely" or "proven": how sure it is that they are one host
+	Why     []string // what speaks for it
+}
+
+// Dropped is an address that came in an answer and was left out.
+type Dropped struct {
+	Addr netip.Addr
+	Why  string
+}
+
+// FamilyResult is the outcome of one question: one family's addresses, or the
+// HTTPS records.
+type FamilyResult struct {
+	Type     string // "A", "AAAA" or "HTTPS"
+	Addrs    []netip.Addr
+	Services []Service // of HTTPS
+	// Chain is the aliases followed, in order: each name a CNAME led to, with
+	// the trailing dot. Its last is the canonical name.
+	Chain []string
+	// TTL is the smallest of the records used; of a negative answer, how long
+	// it may be kept (RFC 2308).
+	TTL     time.Duration
+	Server  string // "192.0.2.53:53"; empty if none was asked
+	Proto   string // "udp", "tcp", "cache", "hosts", "zone", "special" (localhost), "literal"
+	Elapsed time.Duration
+	Tries   int
+	Cached  bool
+	Age     time.Duration // in the cache
+	// Authenticated: the server says that it validated the answer, and
+	// resolv.conf says to believe it (trust-ad).
+	Authenticated bool
+	Err           error // an *Error, or nil
+}
+
+// canonical is the name whose records these are.
+func (f FamilyResult) canonical(asked string) string {
+	if n := len(f.Chain); n > 0 {
+		return f.Chain[n-1]
+	}
+	return asked
+}
+
+// isOwn reports whether the addresses are this machine's own configuration, and
+// so not to be filtered.
+func (f FamilyResult) isOwn() bool {
+	switch f.Proto {
+	case protoHosts, protoLiteral, protoSpecial, protoZone:
+		return true
+	}
+	return false
+}
+
+// Where answers come from that no server was asked for.
+const (
+	protoHosts   = "hosts"
+	protoLiteral = "literal"
+	protoSpecial = "special"
+	protoZone    = "zone"
+	protoCache   = "cache"
+)
+
+// Service is one HTTPS record (RFC 9460).
+type Service struct {
+	Priority uint16   // SvcPriority; 0 is AliasMode
+	Target   string   // TargetName with the trailing dot; the owner's name where the record has "."
+	ALPN     []string // application protocols, "http/1.1" added unless the record excludes it
+	Port     uint16   // 0: the service's default
+	Hints    []netip.Addr
+	ECH      []byte // encrypted ClientHello configuration
+}
+
+// Record is one resource record in presentation form.
+type Record struct {
+	Name string
+	Type string
+	TTL  uint32 // seconds
+	Data string
+}
+
+// Records is the answer to LookupRecords.
+type Records struct {
+	Name    string // as asked
+	Type    string
+	RRs     []Record // the answer section: aliases first, as the server gave them
+	TTL     time.Duration
+	Server  string
+	Proto   string
+	Elapsed time.Duration
+	Tries   int
+	Cached  bool
+	// Authenticated is as in FamilyResult.
+	Authenticated bool
+}

@@ -1,0 +1,57 @@
+package resolver
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// Bounds and defaults of a look-up.
+const (
+	// DefaultResolutionDelay is the Resolution Delay of Happy Eyeballs v3.
+	DefaultResolutionDelay = 50 * time.Millisecond
+	// MaxAliases bounds the CNAMEs followed for one question, within a reply
+	// and from reply to reply.
+	MaxAliases = 16
+	// DefaultCacheOctets bounds the resolver's own cache.
+	DefaultCacheOctets = 4 << 20
+)
+
+// Resolver looks names up. The zero value uses the system's configuration and
+// is ready for use, by several goroutines at once. It must not be copied, and
+// its fields not changed, after first use.
+type Resolver struct {
+	// Servers are the DNS servers to ask, as "ADDR" or "ADDR:PORT", in order.
+	// Empty: those of resolv.conf.
+	Servers []string
+	// Timeout is how long one try waits for a server; 0: resolv.conf's, which
+	// is 5 s unless it says otherwise.
+	Timeout time.Duration
+	// Attempts is how often the list of servers is gone through; 0:
+	// resolv.conf's, which is 2 unless it says otherwise.
+	Attempts int
+	// HTTPS asks for HTTPS records (RFC 9460) too.
+	HTTPS bool
+	// WaitAll makes Lookup wait for every family, however late; without it a
+	// family has ResolutionDelay after the first that has addresses.
+	WaitAll bool
+	// NoHosts leaves the hosts file out.
+	NoHosts bool
+	// NoSearch leaves the search list out: every name is taken as it is.
+	NoSearch bool
+	// KeepLocal keeps the loopback and private addresses that would otherwise
+	// be dropped, for names that one's own servers are known to point there.
+	KeepLocal bool
+	// CacheOctets bounds the cache's memory; 0: DefaultCacheOctets, less than
+	// 0: no cache.
+	CacheOctets int64
+	// ResolutionDelay is how long Lookup waits for another family once one has
+	// addresses; 0: DefaultResolutionDelay.
+	ResolutionDelay time.Duration
+	// PreferredFamilyCount is how many addresses of the first family come
+	// before one of the other; 0: 1.
+	PreferredFamilyCount int
+	// Dial opens the sockets to servers, network "udp" or "tcp"; nil: the
+	// system's own.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
