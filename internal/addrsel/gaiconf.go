@@ -103,21 +103,14 @@ func (g *gaiConf) parseLine(s string) error {
 	return nil
 }
 
-// parsePrefix reads an IPv6 prefix; one without a length is a single address.
-// Bits after the prefix are cleared.
+// parsePrefix reads an IPv6 prefix.
 func parsePrefix(s string) (netip.Prefix, error) {
-	addr, length, hasLength := strings.Cut(s, "/")
-	a, err := netip.ParseAddr(addr)
-	if err != nil || !a.Is6() || a.Zone() != "" {
-		return netip.Prefix{}, fmt.Errorf("%q is not an IPv6 prefix", s)
+	a, bits, err := splitPrefix(s)
+	if err != nil {
+		return netip.Prefix{}, err
 	}
-	bits := a.BitLen()
-	if hasLength {
-		n, err := strconv.ParseUint(length, 10, 8)
-		if err != nil || int(n) > bits {
-			return netip.Prefix{}, fmt.Errorf("prefix length of %q is not a number from 0 to %d", s, bits)
-		}
-		bits = int(n)
+	if !a.Is6() {
+		return netip.Prefix{}, fmt.Errorf("%q is not an IPv6 prefix", s)
 	}
 	return netip.PrefixFrom(a, bits).Masked(), nil
 }
@@ -128,24 +121,33 @@ const mappedBits = 96
 // parsePrefix4 reads an IPv4 prefix, written as such or as the IPv4-mapped IPv6
 // prefix that gai.conf(5) shows, and returns it as the latter.
 func parsePrefix4(s string) (netip.Prefix, error) {
-	addr, length, hasLength := strings.Cut(s, "/")
-	a, err := netip.ParseAddr(addr)
-	if err == nil && a.Is4() {
-		s = "::ffff:" + addr
-		if hasLength {
-			n, err := strconv.ParseUint(length, 10, 8)
-			if err != nil || int(n) > a.BitLen() {
-				return netip.Prefix{}, fmt.Errorf("prefix length of %q is not a number from 0 to 32", s)
-			}
-			s += "/" + strconv.Itoa(mappedBits+int(n))
-		}
-	}
-	p, err := parsePrefix(s)
+	a, bits, err := splitPrefix(s)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	if !p.Addr().Is4In6() || p.Bits() < mappedBits {
+	if a.Is4() {
+		a, bits = netip.AddrFrom16(a.As16()), mappedBits+bits
+	}
+	if !a.Is4In6() || bits < mappedBits {
 		return netip.Prefix{}, fmt.Errorf("%q is not an IPv4 prefix", s)
 	}
-	return p, nil
+	return netip.PrefixFrom(a, bits).Masked(), nil
+}
+
+// splitPrefix reads an address and a prefix length, which is that of a single
+// address if there is none.
+func splitPrefix(s string) (netip.Addr, int, error) {
+	addr, length, hasLength := strings.Cut(s, "/")
+	a, err := netip.ParseAddr(addr)
+	if err != nil || a.Zone() != "" {
+		return netip.Addr{}, 0, fmt.Errorf("%q is not a prefix", s)
+	}
+	if !hasLength {
+		return a, a.BitLen(), nil
+	}
+	n, err := strconv.ParseUint(length, 10, 8)
+	if err != nil || int(n) > a.BitLen() {
+		return netip.Addr{}, 0, fmt.Errorf("prefix length of %q is not a number from 0 to %d", s, a.BitLen())
+	}
+	return a, int(n), nil
 }

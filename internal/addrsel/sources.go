@@ -20,7 +20,7 @@ func Sources(ctx context.Context, dests []netip.Addr) []Source {
 	out := make([]Source, len(dests))
 	found := false
 	for i, d := range dests {
-		out[i].Addr = sourceOf(ctx, d)
+		out[i].Addr = sourceOf(ctx, netip.AddrPortFrom(d, probePort))
 		found = found || out[i].Addr.IsValid()
 	}
 	if !found {
@@ -37,9 +37,9 @@ func Sources(ctx context.Context, dests []netip.Addr) []Source {
 }
 
 // sourceOf returns the address that the kernel would send from to reach dest.
-func sourceOf(ctx context.Context, dest netip.Addr) netip.Addr {
+func sourceOf(ctx context.Context, dest netip.AddrPort) netip.Addr {
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "udp", netip.AddrPortFrom(dest, probePort).String())
+	c, err := d.DialContext(ctx, "udp", dest.String())
 	if err != nil {
 		return netip.Addr{}
 	}

@@ -2,6 +2,7 @@ package addrsel
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,8 +14,7 @@ func explain(c, next *candidate, rule int) string {
 	if !c.reachable {
 		return "unreachable: no source address (RFC 6724 rule 1)"
 	}
-	facts := []string{"source " + c.dest.Source.Addr.String()}
-	var rules []string
+	var facts, rules []string
 	say := func(number, fact string) {
 		facts, rules = append(facts, fact), append(rules, number)
 	}
@@ -24,17 +24,26 @@ func explain(c, next *candidate, rule int) string {
 	if c.sameLabel && (rule >= RuleMatchingLabel || rule == RuleNone) {
 		say("5", fmt.Sprintf("label %d", c.label))
 	}
-	if fact := decision(c, next, rule); fact != "" {
-		say(ruleName(rule), fact)
+	fact := decision(c, next, rule)
+	history := rule == RuleLowerRTT || rule == RuleUsedBefore
+	if fact != "" {
+		facts = append(facts, fact)
 	}
-	return facts[0] + joinFacts(facts[1:]) + joinRules(rules)
+	if fact != "" && !history {
+		rules = append(rules, strconv.Itoa(rule))
+	}
+	why := "source " + c.dest.Source.Addr.String()
+	if len(facts) > 0 {
+		why += " " + strings.Join(facts, ", ")
+	}
+	return why + citation(rules, history)
 }
 
 // decision is what set c apart from next. Rules 2 and 5 are told by explain.
 func decision(c, next *candidate, rule int) string {
 	switch rule {
 	case RuleUnusable:
-		return "the next has no source"
+		return "reachable, the next is not"
 	case RuleDeprecated:
 		return "not deprecated"
 	case RuleHome:
@@ -50,7 +59,7 @@ func decision(c, next *candidate, rule int) string {
 	case RuleUsedBefore:
 		return "used before"
 	case RuleLongestPrefix:
-		return fmt.Sprintf("%d bits of prefix in common over %d", c.common, next.common)
+		return fmt.Sprintf("%d bits in common over %d", c.common, next.common)
 	case RuleUnchanged:
 		return "in the order answered"
 	default:
@@ -65,29 +74,21 @@ func rttDecision(rtt, next time.Duration) string {
 	return fmt.Sprintf("round-trip time %v under %v", rtt, next)
 }
 
-func ruleName(rule int) string {
-	switch rule {
-	case RuleLowerRTT, RuleUsedBefore:
-		return "Happy Eyeballs history"
-	default:
-		return fmt.Sprint(rule)
-	}
-}
-
-func joinFacts(facts []string) string {
-	if len(facts) == 0 {
-		return ""
-	}
-	return " " + strings.Join(facts, ", ")
-}
-
-func joinRules(rules []string) string {
+// citation names the documents that the words before it come from.
+func citation(rules []string, history bool) string {
+	var cited []string
 	switch len(rules) {
 	case 0:
-		return ""
 	case 1:
-		return " (RFC 6724 rule " + rules[0] + ")"
+		cited = append(cited, "RFC 6724 rule "+rules[0])
 	default:
-		return " (RFC 6724 rules " + strings.Join(rules, ", ") + ")"
+		cited = append(cited, "RFC 6724 rules "+strings.Join(rules, ", "))
 	}
+	if history {
+		cited = append(cited, "Happy Eyeballs")
+	}
+	if cited == nil {
+		return ""
+	}
+	return " (" + strings.Join(cited, "; ") + ")"
 }
