@@ -1,0 +1,180 @@
+// Package config is mpdnsd's configuration file: TOML, and strict. A key that
+// is not known, a value of the wrong kind or out of its bounds is an error, and
+// all errors are reported together, each with its line and column:
+//
+//	mpdnsd.toml:14:3: upstream.strategy: unknown value "fastes" (failover, rotate)
+//
+// The package only reads; it opens no socket and no zone file.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// Defaults and bounds.
+const (
+	// Port is the port of addresses that are given without one (RFC 1035 section 4.2).
+	Port = 53
+
+	DefaultTimeout = 2 * time.Second // of one try at one upstream server
+	MinTimeout     = 50 * time.Millisecond
+	MaxTimeout     = 30 * time.Second
+
+	DefaultAttempts = 2 // rounds through the upstream servers
+	MaxAttempts     = 5
+
+	// DefaultUDPSize is the longest answer over UDP, in octets, whatever larger
+	// size a client advertises: it crosses any path unfragmented (DNS flag day 2020).
+	DefaultUDPSize = 1232
+	MaxUDPSize     = 4096
+
+	// DefaultOutstanding bounds the questions that wait for an upstream server.
+	DefaultOutstanding = 1024
+	MaxOutstanding     = 65536
+
+	DefaultTCPConnections = 512
+	MaxTCPConnections     = 65536
+
+	// DefaultTCPIdle is how long a TCP connection without a question stays open
+	// (RFC 7766 section 6.2.3: a few seconds).
+	DefaultTCPIdle = 10 * time.Second
+	MinTCPIdle     = time.Second
+	MaxTCPIdle     = 10 * time.Minute
+
+	// MaxFile is the largest configuration file, in octets.
+	MaxFile = 1 << 20
+
+	// FirstPrivateType and LastPrivateType are the RR types for private use
+	// (RFC 6895 section 3.1), of which MULTIPATH is one.
+	FirstPrivateType = 65280
+	LastPrivateType  = 65534
+)
+
+// Strategies of Upstream.Strategy.
+const (
+	Failover = "failover" // in the order given, the next where one does not answer
+	Rotate   = "rotate"   // as failover, but each question begins with another server
+)
+
+// Config is the daemon's configuration, complete: defaults are filled in.
+type Config struct {
+	// Listen is where questions are taken, over UDP and TCP alike.
+	Listen []netip.AddrPort
+	// SpecialNames has the names of RFC 6761 answered here instead of forwarded.
+	SpecialNames bool
+	Upstream     Upstream
+	Cache        Cache
+	Zones        []Zone
+	Hosts        Hosts
+	Multipath    Multipath
+	Server       Server
+	LogLevel     slog.Level
+}
+
+// Upstream is whom the daemon asks.
+type Upstream struct {
+	Servers  []netip.AddrPort // empty: those of resolv.conf
+	Strategy string           // Failover or Rotate
+	Timeout  time.Duration
+	Attempts int
+	TCP      bool // ask over TCP only
+}
+
+// Cache bounds the answers kept.
+type Cache struct {
+	dnscache.Config
+	// Pair has AAAA fetched whenever A is, and the reverse, so that both are in
+	// the cache and of one age.
+	Pair bool
+}
+
+// Zone is one local zone.
+type Zone struct {
+	Origin string // empty: as the file's SOA says
+	File   string // absolute, or relative to the working directory
+}
+
+// Hosts is the hosts file.
+type Hosts struct {
+	Enabled bool
+	File    string // empty: the system's
+}
+
+// Multipath is the MULTIPATH record.
+type Multipath struct {
+	Enabled bool
+	Type    dnswire.Type
+}
+
+// Server bounds what clients can occupy.
+type Server struct {
+	UDPSize        int // octets
+	Outstanding    int
+	TCPConnections int
+	TCPIdle        time.Duration
+}
+
+// Default returns the configuration of an empty file.
+func Default() Config {
+	return Config{
+		Listen: []netip.AddrPort{
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), Port),
+			netip.AddrPortFrom(netip.IPv6Loopback(), Port),
+		},
+		SpecialNames: true,
+		Upstream:     Upstream{Strategy: Failover, Timeout: DefaultTimeout, Attempts: DefaultAttempts},
+		Cache:        Cache{Pair: true},
+		Hosts:        Hosts{Enabled: true},
+		Multipath:    Multipath{Enabled: true, Type: dnswire.TypeMultipath},
+		Server: Server{
+			UDPSize:        DefaultUDPSize,
+			Outstanding:    DefaultOutstanding,
+			TCPConnections: DefaultTCPConnections,
+			TCPIdle:        DefaultTCPIdle,
+		},
+	}
+}
+
+// Load reads a configuration file. Relative names of files in it are taken
+// from the file's own folder. The error is Errors where the file could be read.
+func Load(file string) (Config, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > MaxFile {
+		return Config{}, fmt.Errorf("reading the configuration: %s: not a file of at most %d octets", file, MaxFile)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the configuration: %w", err)
+	}
+	c, err := Parse(file, text)
+	if err != nil {
+		return Config{}, err
+	}
+	dir := filepath.Dir(file)
+	for i := range c.Zones {
+		c.Zones[i].File = within(dir, c.Zones[i].File)
+	}
+	if c.Hosts.File != "" {
+		c.Hosts.File = within(dir, c.Hosts.File)
+	}
+	return c, nil
+}
+
+// within is file as seen from dir.
+func within(dir, file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(dir, file)
+}

@@ -1,0 +1,234 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const full = `
+listen = ["127.0.0.1:5353", "[::1]:5353"]
+special_names = false
+[upstream]
+servers = ["192.0.2.53", "[2001:db8::53]:5353", "2001:db8::54"]
+strategy = "rotate"
+timeout = "1500ms"
+attempts = 3
+tcp = true
+[cache]
+size = "64MiB"
+min_ttl = "5s"
+max_ttl = "12h"
+max_negative_ttl = "1h"
+failure_ttl = "10s"
+pair = false
+[hosts]
+enabled = false
+file = "hosts"
+[multipath]
+enabled = true
+type = 65_401
+[server]
+udp_size = 1400
+outstanding = 100
+tcp_connections = 20
+tcp_idle_timeout = "30s"
+[log]
+level = "debug"
+[[zone]]
+file = "demo.example.zone"
+[[zone]]
+origin = "example.org"
+file = "/abs/org"
+`
+
+func TestParse(t *testing.T) {
+	got, err := Parse("mpdnsd.toml", []byte(full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5353"), netip.MustParseAddrPort("[::1]:5353")}
+	want.SpecialNames = false
+	want.Upstream = Upstream{
+		Servers: []netip.AddrPort{
+			netip.MustParseAddrPort("192.0.2.53:53"),
+			netip.MustParseAddrPort("[2001:db8::53]:5353"), netip.MustParseAddrPort("[2001:db8::54]:53"),
+		},
+		Strategy: Rotate, Timeout: 1500 * time.Millisecond, Attempts: 3, TCP: true,
+	}
+	want.Cache.Pair = false
+	want.Cache.MaxOctets = 64 << 20
+	want.Cache.MinTTL, want.Cache.MaxTTL = 5*time.Second, 12*time.Hour
+	want.Cache.MaxNegativeTTL, want.Cache.FailureTTL = time.Hour, 10*time.Second
+	want.Hosts = Hosts{File: "hosts"}
+	want.Multipath.Type = 65401
+	want.Server = Server{UDPSize: 1400, Outstanding: 100, TCPConnections: 20, TCPIdle: 30 * time.Second}
+	want.LogLevel = slog.LevelDebug
+	want.Zones = []Zone{{File: "demo.example.zone"}, {Origin: "example.org", File: "/abs/org"}}
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestParseNothing(t *testing.T) {
+	got, err := Parse("mpdnsd.toml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Default(), got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestEveryKeyIsTried keeps the document above complete as keys are added.
+func TestEveryKeyIsTried(t *testing.T) {
+	for key := range schema() {
+		if last := key[strings.LastIndexByte(key, '.')+1:]; !strings.Contains(full, "\n"+last+" = ") {
+			t.Errorf("%s is not in the full example", key)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       []string
+	}{
+		{"value", "[upstream]\n  strategy = \"fastes\"\n", []string{
+			`f.toml:2:3: upstream.strategy: unknown value "fastes" (failover, rotate)`,
+		}},
+		{"all at once", "lisen = []\n[cache]\nsize = \"1KiB\"\nmin_ttl = 5\n[upstream]\ntimeout = \"1d\"\nattempts = 9\nservers = [\"192.0.2.53\", \"a\", 5]\n[extra]\nx = 1\n[multipath]\ntype = 1\n", []string{
+			`f.toml:1:1: lisen: unknown key (listen, special_names)`,
+			`f.toml:3:1: cache.size: 1KiB is not from 524288 to 1099511627776 octets`,
+			`f.toml:4:1: cache.min_ttl: want a time such as "1500ms", "10s" or "1h"`,
+			`f.toml:6:1: upstream.timeout: "1d" is no time such as "1500ms", "10s" or "1h"`,
+			`f.toml:7:1: upstream.attempts: 9 is not from 1 to 5`,
+			`f.toml:8:26: upstream.servers: "a" is no ADDRESS[:PORT] of a server, such as 192.0.2.53 or [2001:db8::53]:5353`,
+			`f.toml:8:31: upstream.servers: want an address in quotes`,
+			`f.toml:9:2: extra: unknown table ([zone], cache, hosts, log, multipath, server, upstream)`,
+			`f.toml:12:1: multipath.type: 1 is not from 65280 to 65534`,
+		}},
+		{"zone", "[[zone]]\norigin = \"a..b\"\n[[zone]]\n[zone.x]\n", []string{
+			`f.toml:2:1: zone.origin: name "a..b": label 2: empty label`,
+			`f.toml:4:2: zone.x: unknown table ([zone], cache, hosts, log, multipath, server, upstream)`,
+		}},
+		{"zone without file", "[[zone]]\norigin = \"a.b\"\n", []string{`f.toml:1:3: zone: has no file`}},
+		{"zone as one table", "[zone]\nfile = \"x\"\n", []string{`f.toml:1:2: zone: unknown table`}},
+		{"zone by a dotted key", "zone.file = \"x\"\n", []string{`f.toml:1:1: zone.file: a zone is written below [[zone]]`}},
+		{"zone as a value", "zone = [{file = \"x\"}]\n", []string{`f.toml:1:1: zone: unknown key`}},
+		{"inline", "cache = { size = true, sice = 1 }\n", []string{
+			`f.toml:1:11: cache.size: want a number of octets, or text such as "32MiB"`,
+			`f.toml:1:24: cache.sice: unknown key (failure_ttl, max_negative_ttl, max_ttl, min_ttl, pair, size)`,
+		}},
+		{"dotted", "upstream.tcp = 1\n", []string{`f.toml:1:1: upstream.tcp: want true or false`}},
+		{"a table as a value", "upstream = 1\n", []string{`f.toml:1:1: upstream: unknown key (listen, special_names)`}},
+		{"no address", "listen = []\n", []string{`f.toml:1:1: listen: no address given`}},
+		{"twice the same", "listen = [\"127.0.0.1:53\", \"127.0.0.1:53\"]\n", []string{`f.toml:1:27: listen: 127.0.0.1:53 is given twice`}},
+		{"no port", "listen = [\"127.0.0.1\"]\n", []string{`f.toml:1:11: listen: "127.0.0.1" is no ADDRESS:PORT`}},
+		{"limits", "[cache]\nmax_ttl = \"1m\"\nmin_ttl = \"2m\"\n", []string{`f.toml:3:1: cache.min_ttl: 2m0s is more than max_ttl, 1m0s`}},
+		{"syntax", "listen = [\n[cache\n", []string{`f.toml:`}},
+		{"syntax and more", "x = 1\n= 2\n", []string{`f.toml:1:1: x: unknown key`, `f.toml:2:1: `}},
+		{"defined twice", "special_names = true\nspecial_names = false\n", []string{`f.toml:2:1: `}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f.toml", []byte(tt.text))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			lines := strings.Split(err.Error(), "\n")
+			if len(lines) != len(tt.want) {
+				t.Fatalf("%d errors, want %d:\n%v", len(lines), len(tt.want), err)
+			}
+			for i, want := range tt.want {
+				if !strings.HasPrefix(lines[i], want) {
+					t.Errorf("got  %s\nwant %s", lines[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mpdnsd.toml")
+	if err := os.WriteFile(file, []byte(full), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := filepath.Join(dir, "demo.example.zone"); c.Zones[0].File != want {
+		t.Errorf("zone file %s, want %s", c.Zones[0].File, want)
+	}
+	if want := filepath.Join(dir, "hosts"); c.Hosts.File != want {
+		t.Errorf("hosts file %s, want %s", c.Hosts.File, want)
+	}
+	for _, bad := range []string{dir, filepath.Join(dir, "nothing")} {
+		if _, err := Load(bad); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+}
+
+func TestParseUpstream(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.1":                "192.0.2.1:53",
+		"192.0.2.1:5353":           "192.0.2.1:5353",
+		"2001:db8::1":              "[2001:db8::1]:53",
+		"[2001:db8::1]":            "[2001:db8::1]:53",
+		"[fe80::1%eth0]:53":        "[fe80::1%eth0]:53",
+		"[::ffff:192.0.2.1]:53":    "192.0.2.1:53",
+		"192.0.2.1:0":              "",
+		"0.0.0.0":                  "",
+		"dns.example":              "",
+		"":                         "",
+		"192.0.2.1:99999":          "",
+		"https://dns.example/path": "",
+	} {
+		got, err := ParseUpstream(in)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%q: %v, want an error", in, got)
+			}
+			continue
+		}
+		if err != nil || got.String() != want {
+			t.Errorf("%q: %v, %v; want %s", in, got, err, want)
+		}
+	}
+}
+
+// FuzzParse: any text gives a configuration or errors with places in it.
+func FuzzParse(f *testing.F) {
+	if _, err := Parse("f", []byte(full)); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(full)
+	f.Add("cache = { size = true, x = [1, {a=2}] }\n[[zone]]\nfile=\"\\u00e9\"")
+	f.Add("a.b.\"c d\" = 1979-05-27T07:32:00Z\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		_, err := Parse("f", []byte(text))
+		if err == nil {
+			return
+		}
+		errs, ok := err.(Errors) //nolint:errorlint // Parse promises this type
+		if !ok || len(errs) == 0 {
+			t.Fatalf("%T", err)
+		}
+		for _, e := range errs {
+			if e.Line < 1 || e.Column < 1 || e.Line > strings.Count(text, "\n")+1 {
+				t.Errorf("place %d:%d of %q", e.Line, e.Column, text)
+			}
+		}
+	})
+}

@@ -1,0 +1,239 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// zoneTable is the one array of tables.
+const zoneTable = "zone"
+
+// setter puts a value into the configuration, or fails it.
+type setter func(c *Config, v value)
+
+// schema is every key there is.
+func schema() map[string]setter {
+	return map[string]setter{
+		"listen":        func(c *Config, v value) { c.Listen = v.addresses(ParseListen) },
+		"special_names": func(c *Config, v value) { c.SpecialNames = v.boolean() },
+
+		"upstream.servers":  func(c *Config, v value) { c.Upstream.Servers = v.addresses(ParseUpstream) },
+		"upstream.strategy": func(c *Config, v value) { c.Upstream.Strategy = v.oneOf(Failover, Rotate) },
+		"upstream.timeout":  func(c *Config, v value) { c.Upstream.Timeout = v.duration(MinTimeout, MaxTimeout) },
+		"upstream.attempts": func(c *Config, v value) { c.Upstream.Attempts = int(v.integer(1, MaxAttempts)) },
+		"upstream.tcp":      func(c *Config, v value) { c.Upstream.TCP = v.boolean() },
+
+		"cache.size":             func(c *Config, v value) { c.Cache.MaxOctets = v.octets(dnscache.MinOctets, dnscache.MaxOctets) },
+		"cache.min_ttl":          func(c *Config, v value) { c.Cache.MinTTL = v.duration(0, dnscache.LimitMaxTTL) },
+		"cache.max_ttl":          func(c *Config, v value) { c.Cache.MaxTTL = v.duration(time.Second, dnscache.LimitMaxTTL) },
+		"cache.max_negative_ttl": func(c *Config, v value) { c.Cache.MaxNegativeTTL = v.duration(time.Second, dnscache.LimitMaxTTL) },
+		"cache.failure_ttl": func(c *Config, v value) {
+			c.Cache.FailureTTL = v.duration(dnscache.MinFailureTTL, dnscache.LimitFailureTTL)
+		},
+		"cache.pair": func(c *Config, v value) { c.Cache.Pair = v.boolean() },
+
+		"zone.origin": func(c *Config, v value) { c.Zones[len(c.Zones)-1].Origin = v.name() },
+		"zone.file":   func(c *Config, v value) { c.Zones[len(c.Zones)-1].File = v.file() },
+
+		"hosts.enabled": func(c *Config, v value) { c.Hosts.Enabled = v.boolean() },
+		"hosts.file":    func(c *Config, v value) { c.Hosts.File = v.file() },
+
+		"multipath.enabled": func(c *Config, v value) { c.Multipath.Enabled = v.boolean() },
+		"multipath.type": func(c *Config, v value) {
+			c.Multipath.Type = dnswire.Type(v.integer(FirstPrivateType, LastPrivateType))
+		},
+
+		"server.udp_size":         func(c *Config, v value) { c.Server.UDPSize = int(v.integer(dnswire.MinUDPSize, MaxUDPSize)) },
+		"server.outstanding":      func(c *Config, v value) { c.Server.Outstanding = int(v.integer(1, MaxOutstanding)) },
+		"server.tcp_connections":  func(c *Config, v value) { c.Server.TCPConnections = int(v.integer(1, MaxTCPConnections)) },
+		"server.tcp_idle_timeout": func(c *Config, v value) { c.Server.TCPIdle = v.duration(MinTCPIdle, MaxTCPIdle) },
+
+		"log.level": func(c *Config, v value) { c.LogLevel = v.level() },
+	}
+}
+
+// value is a key's value as it stands in the document. Its methods read it as
+// one kind; where it is another, or out of bounds, they note an error and
+// return the zero value.
+type value struct {
+	p    *parser
+	node *unstable.Node
+	key  string
+	at   place
+}
+
+// fail notes an error about v.
+func (v value) fail(format string, args ...any) { v.p.fail(v.at, v.key, format, args...) }
+
+// is checks the kind of v.
+func (v value) is(kind unstable.Kind, what string) bool {
+	if v.node.Kind == kind {
+		return true
+	}
+	v.fail("want %s", what)
+	return false
+}
+
+func (v value) boolean() bool {
+	return v.is(unstable.Bool, "true or false") && string(v.node.Data) == "true"
+}
+
+func (v value) text(what string) (string, bool) {
+	return string(v.node.Data), v.is(unstable.String, what)
+}
+
+func (v value) integer(least, most int64) int64 {
+	if !v.is(unstable.Integer, fmt.Sprintf("a number from %d to %d", least, most)) {
+		return 0
+	}
+	n, err := strconv.ParseInt(strings.ReplaceAll(string(v.node.Data), "_", ""), 0, 64)
+	if err != nil || n < least || n > most {
+		v.fail("%s is not from %d to %d", v.node.Data, least, most)
+		return 0
+	}
+	return n
+}
+
+func (v value) duration(least, most time.Duration) time.Duration {
+	s, ok := v.text(`a time such as "1500ms", "10s" or "1h"`)
+	if !ok {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil:
+		v.fail(`%q is no time such as "1500ms", "10s" or "1h"`, s)
+	case d < least || d > most:
+		v.fail("%s is not from %v to %v", s, least, most)
+	default:
+		return d
+	}
+	return 0
+}
+
+// octets reads a number of octets, or text such as "32MiB".
+func (v value) octets(least, most int64) int64 {
+	if v.node.Kind == unstable.Integer {
+		return v.integer(least, most)
+	}
+	s, ok := v.text(`a number of octets, or text such as "32MiB"`)
+	if !ok {
+		return 0
+	}
+	digits, unit := s, int64(1)
+	for i, suffix := range []string{"KiB", "MiB", "GiB"} {
+		if d, ok := strings.CutSuffix(s, suffix); ok {
+			digits, unit = d, 1<<(10*(i+1))
+		}
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	switch {
+	case err != nil:
+		v.fail(`%q is no size such as "512KiB", "32MiB" or "1GiB"`, s)
+	case n < 0 || n > most/unit || n*unit < least:
+		v.fail("%s is not from %d to %d octets", s, least, most)
+	default:
+		return n * unit
+	}
+	return 0
+}
+
+func (v value) oneOf(known ...string) string {
+	list := strings.Join(known, ", ")
+	s, ok := v.text("one of " + list)
+	if ok && !slices.Contains(known, s) {
+		v.fail("unknown value %q (%s)", s, list)
+	}
+	return s
+}
+
+func (v value) level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(v.oneOf("debug", "info", "warn", "error"))) // oneOf notes others
+	return level
+}
+
+func (v value) name() string {
+	s, ok := v.text("a domain name")
+	if !ok {
+		return ""
+	}
+	if _, err := dnswire.ParseName(s); err != nil {
+		v.fail("%v", err)
+	}
+	return s
+}
+
+func (v value) file() string {
+	s, ok := v.text("the name of a file")
+	if ok && s == "" {
+		v.fail("no file named")
+	}
+	return s
+}
+
+// addresses reads a list of at least one address.
+func (v value) addresses(parse func(string) (netip.AddrPort, error)) []netip.AddrPort {
+	if !v.is(unstable.Array, "a list of addresses") {
+		return nil
+	}
+	var all []netip.AddrPort
+	for in := v.node.Children(); in.Next(); {
+		one := value{v.p, in.Node(), v.key, v.at}
+		if in.Node().Raw.Length > 0 {
+			one.at = v.p.place(in.Node())
+		}
+		s, ok := one.text("an address in quotes")
+		if !ok {
+			continue
+		}
+		a, err := parse(s)
+		switch {
+		case err != nil:
+			one.fail("%v", err)
+		case slices.Contains(all, a) && a.Port() != 0:
+			one.fail("%v is given twice", a)
+		default:
+			all = append(all, a)
+		}
+	}
+	if v.node.Child() == nil {
+		v.fail("no address given")
+	}
+	return all
+}
+
+// ParseListen reads an address to listen on: ADDRESS:PORT, IPv6 in brackets.
+// Port 0 is any free port.
+func ParseListen(s string) (netip.AddrPort, error) {
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return ap, fmt.Errorf("%q is no ADDRESS:PORT such as 127.0.0.1:53 or [::1]:53", s)
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+}
+
+// ParseUpstream reads a server's address: ADDRESS or ADDRESS:PORT, the port
+// being 53 where there is none.
+func ParseUpstream(s string) (netip.AddrPort, error) {
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		var a netip.Addr
+		a, err = netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+		ap = netip.AddrPortFrom(a, Port)
+	}
+	if err != nil || ap.Port() == 0 || ap.Addr().IsUnspecified() {
+		return ap, fmt.Errorf("%q is no ADDRESS[:PORT] of a server, such as 192.0.2.53 or [2001:db8::53]:5353", s)
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
+}
