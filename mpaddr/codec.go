@@ -1,6 +1,7 @@
 package mpaddr
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -169,9 +170,9 @@ func (c Codec) Detect(b []byte) (Codec, bool) {
 
 // complete returns c with zero numbers replaced, if it is usable.
 func (c Codec) complete() (Codec, error) {
-	setDefault(&c.INET, FamilyINET)
-	setDefault(&c.INET6, FamilyINET6)
-	setDefault(&c.Multipath, FamilyMultipath)
+	c.INET = cmp.Or(c.INET, FamilyINET)
+	c.INET6 = cmp.Or(c.INET6, FamilyINET6)
+	c.Multipath = cmp.Or(c.Multipath, FamilyMultipath)
 	switch {
 	case c.Layout > LayoutLinux:
 		return c, fmt.Errorf("AF_MULTIPATH codec: no such layout as %v: %w", c.Layout, ErrCodec)
@@ -183,13 +184,6 @@ func (c Codec) complete() (Codec, error) {
 			c.INET, c.INET6, c.Multipath, ErrCodec)
 	}
 	return c, nil
-}
-
-// setDefault replaces a family number that was not given.
-func setDefault(number *uint16, portable uint16) {
-	if *number == 0 {
-		*number = portable
-	}
 }
 
 // what names a record of c in errors.
