@@ -91,6 +91,13 @@ func (s Subflow) unmapped() Subflow {
 	return s
 }
 
+// mapped returns s with IPv4 addresses as IPv4-mapped IPv6 addresses.
+func (s Subflow) mapped() Subflow {
+	s.Local = netip.AddrPortFrom(netip.AddrFrom16(s.Local.Addr().As16()), s.Local.Port())
+	s.Remote = netip.AddrPortFrom(netip.AddrFrom16(s.Remote.Addr().As16()), s.Remote.Port())
+	return s
+}
+
 func unmap(ap netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 }

@@ -154,8 +154,15 @@ func (m *manager) CreateSubflow(token uint32, s Subflow) error {
 	return m.execute(opCreate, cmdSubflowCreate, encodeSubflow(token, s, s.backupFlag()))
 }
 
+// DestroySubflow asks twice for IPv4: the first subflow of an AF_INET6 socket is
+// one between IPv4-mapped addresses to the kernel, a joined one is not.
 func (m *manager) DestroySubflow(token uint32, s Subflow) error {
-	return m.execute(opDestroy, cmdSubflowDestroy, encodeSubflow(token, s.unmapped(), 0))
+	s = s.unmapped()
+	err := m.execute(opDestroy, cmdSubflowDestroy, encodeSubflow(token, s, 0))
+	if errors.Is(err, ErrSubflowNotFound) && s.Local.Addr().Is4() && s.Remote.Addr().Is4() {
+		err = m.execute(opDestroy, cmdSubflowDestroy, encodeSubflow(token, s.mapped(), 0))
+	}
+	return err
 }
 
 func (m *manager) SetBackup(token uint32, s Subflow, backup bool) error {

@@ -30,14 +30,14 @@ func probeLoopback() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer l.Close() //nolint:errcheck // nothing is lost
+	defer l.Close()
 	var dialer net.Dialer
 	dialer.SetMultipathTCP(true)
 	c, err := dialer.Dial("tcp", l.Addr().String()) // the backlog takes it
 	if err != nil {
 		return false, err
 	}
-	defer c.Close() //nolint:errcheck // nothing is lost
+	defer c.Close()
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return false, err

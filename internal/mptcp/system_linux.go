@@ -57,7 +57,7 @@ func ReadMIB() (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mptcp: read counters: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	return parseMIB(f)
 }
 
@@ -118,7 +118,7 @@ func ownsNetNS() bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	owner, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_USERNS)
 	if err != nil {
 		return !errors.Is(err, unix.EPERM) // a kernel without namespaces has one owner
