@@ -1,7 +1,7 @@
 package addrsel
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +15,7 @@ import (
 // lines.
 const (
 	maxGaiConfOctets = 64 << 10 // what follows is not read
-	maxGaiConfLine   = 4 << 10
-	maxGaiConfErrors = 16 // the rest are left out of the error
+	maxGaiConfErrors = 16       // the rest are left out of the error
 )
 
 // ParseGaiConf reads a policy in the format of gai.conf(5): lines of "label",
@@ -31,16 +30,17 @@ const (
 // be read.
 func ParseGaiConf(r io.Reader) (Policy, error) {
 	var g gaiConf
-	sc := bufio.NewScanner(io.LimitReader(r, maxGaiConfOctets))
-	sc.Buffer(nil, maxGaiConfLine)
+	text, err := io.ReadAll(io.LimitReader(r, maxGaiConfOctets+1))
+	if len(text) > maxGaiConfOctets {
+		text = text[:bytes.LastIndexByte(text[:maxGaiConfOctets], '\n')+1]
+		err = fmt.Errorf("longer than %d octets: the rest is not read", maxGaiConfOctets)
+	}
 	line := 0
-	for sc.Scan() {
+	for l := range bytes.Lines(text) {
 		line++
-		g.add(line, g.parseLine(sc.Text()))
+		g.add(line, g.parseLine(string(l)))
 	}
-	if err := sc.Err(); err != nil {
-		g.add(line+1, err)
-	}
+	g.add(line+1, err)
 	return g.policy(), errors.Join(g.errs...)
 }
 

@@ -188,7 +188,7 @@ func TestParseGaiConfErrors(t *testing.T) {
 		{"IPv4 length", "scopev4 10.0.0.0/33 2", `gai.conf line 1: prefix length of "10.0.0.0/33" is not a number from 0 to 32`},
 		{"IPv6 scope", "scopev4 fe80::/10 2", `gai.conf line 1: "fe80::/10" is not an IPv4 prefix`},
 		{"mapped too short", "scopev4 ::ffff:10.0.0.0/95 2", `gai.conf line 1: "::ffff:10.0.0.0/95" is not an IPv4 prefix`},
-		{"long line", "label ::/0 1" + strings.Repeat(" ", maxGaiConfLine), "gai.conf line 1: bufio.Scanner: token too long"},
+		{"too long", "label ::/0 1\n" + strings.Repeat("#", maxGaiConfOctets), "gai.conf line 2: longer than 65536 octets: the rest is not read"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -28,10 +28,13 @@ func Sources(ctx context.Context, dests []netip.Addr) []Source {
 	}
 	local := localAddrs()
 	for i := range out {
-		if s, ok := local[out[i].Addr]; ok {
-			s.Addr = out[i].Addr
-			out[i] = s
+		a := out[i].Addr
+		s, ok := local[a]
+		if !ok {
+			s = local[a.WithZone("")]
 		}
+		s.Addr = a
+		out[i] = s
 	}
 	return out
 }

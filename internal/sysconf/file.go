@@ -20,7 +20,6 @@ const racyWindow = 2 * time.Second
 var (
 	errNotRegular = errors.New("not a regular file")
 	errNotText    = errors.New("not a text file")
-	errTooLong    = errors.New("file too long")
 )
 
 // file is one file parsed into a T, and parsed again when it changes. Any number
@@ -28,7 +27,7 @@ var (
 // guards nothing that get reads.
 type file[T any] struct {
 	path     string // "": there is none
-	limit    int    // octets
+	limit    int    // octets that parse takes
 	optional bool   // that it does not exist is no problem
 	// parse makes a T of the contents, nil if there are none; pinned means
 	// never look again.
@@ -167,8 +166,9 @@ func sameContents(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// readFile reads a text file of at most limit octets. The FileInfo was taken
-// before the contents were read, so that a write between shows as a change.
+// readFile reads a text file up to one octet more than limit, from which a parser
+// sees that it was cut. The FileInfo was taken before the contents were read, so
+// that a write between shows as a change.
 func readFile(path string, limit int) (fs.FileInfo, []byte, error) {
 	r, err := os.Open(path)
 	if err != nil {
@@ -183,8 +183,6 @@ func readFile(path string, limit int) (fs.FileInfo, []byte, error) {
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case len(data) > limit:
-		return nil, nil, fmt.Errorf("%w: more than %d octets", errTooLong, limit)
 	case bytes.IndexByte(data, 0) >= 0:
 		return nil, nil, errNotText
 	}

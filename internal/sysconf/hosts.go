@@ -96,7 +96,7 @@ func (h *Hosts) parseLine(w *warnings, line string) {
 			continue
 		}
 		named = true
-		if err := checkName(field); err != nil || field == "." {
+		if !isHostName(field) {
 			w.warn("%q is not a host name: ignored", field)
 			continue
 		}
@@ -105,6 +105,11 @@ func (h *Hosts) parseLine(w *warnings, line string) {
 	if !first && !named {
 		w.warn("%s has no name: line ignored", a)
 	}
+}
+
+// isHostName reports whether a field can be looked up. hosts(5) has no escapes.
+func isHostName(s string) bool {
+	return checkName(s) == nil && s != "." && !strings.Contains(s, `\`)
 }
 
 // add notes that name has the address a. A pair seen before is in both maps

@@ -13,7 +13,8 @@ import (
 // noticed by the first call after it.
 const CheckInterval = 5 * time.Second
 
-// MaxGaiConfOctets bounds a gai.conf file; a longer one is not used.
+// MaxGaiConfOctets bounds a gai.conf file; of what follows one octet is read, so
+// that who parses it can tell.
 const MaxGaiConfOctets = 64 << 10
 
 // System is the configuration of this machine, read again when its files change.
@@ -21,8 +22,8 @@ const MaxGaiConfOctets = 64 << 10
 // the last look was CheckInterval ago or more. While one caller looks, the others
 // go on with what was known; only the very first read makes them wait.
 //
-// A file that vanishes, cannot be read, is no text or is beyond its bound keeps
-// the last good contents in effect, and Warnings says so. Only gai.conf may go
+// A file that vanishes, cannot be read or is no text keeps the last good contents
+// in effect, and Warnings says so. Only gai.conf may go
 // without a word: not having one is the usual case. Methods may be called
 // concurrently. Systems are made by [Default] and [NewSystem].
 type System struct {
@@ -83,8 +84,8 @@ func (s *System) Hosts(now time.Time) *Hosts {
 	return &told
 }
 
-// GaiConf returns the octets of gai.conf as of now, nil if there is none. They
-// must not be changed. package addrsel reads them.
+// GaiConf returns the octets of gai.conf as of now, for package addrsel to parse;
+// nil if there is no such file. They must not be changed.
 func (s *System) GaiConf(now time.Time) []byte { return s.gai.get(now).value }
 
 // Warnings returns all that is wrong with the files as of now, for people.
