@@ -56,6 +56,7 @@ type Dropped struct {
 // HTTPS records.
 type FamilyResult struct {
 	Type     string // "A", "AAAA" or "HTTPS"
+	Name     string // the name asked for, search domain and trailing dot included
 	Addrs    []netip.Addr
 	Services []Service // of HTTPS
 	// Chain is the aliases followed, in order: each name a CNAME led to, with
@@ -76,13 +77,16 @@ type FamilyResult struct {
 	Err           error // an *Error, or nil
 }
 
-// canonical is the name whose records these are.
-func (f FamilyResult) canonical(asked string) string {
+// Canonical is the name whose records these are: the end of the alias chain.
+func (f FamilyResult) Canonical() string {
 	if n := len(f.Chain); n > 0 {
 		return f.Chain[n-1]
 	}
-	return asked
+	return f.Name
 }
+
+// found reports whether there is anything in it.
+func (f FamilyResult) found() bool { return len(f.Addrs)+len(f.Services) > 0 }
 
 // isOwn reports whether the addresses are this machine's own configuration, and
 // so not to be filtered.

@@ -33,6 +33,8 @@ var (
 	ErrUnreachable = errors.New("could not ask")
 	// ErrBadName: the name cannot be looked up; nothing was sent.
 	ErrBadName = errors.New("bad name")
+	// ErrBadServer: a server in the resolver's settings is no address.
+	ErrBadServer = errors.New("bad server address")
 	// ErrAliasLoop: aliases lead back to themselves, or go on for too long.
 	ErrAliasLoop = errors.New("alias chain does not end")
 	// ErrPending: a family had not answered when the look-up returned.

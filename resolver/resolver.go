@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"time"
+
+	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
 // Bounds and defaults of a look-up.
@@ -54,4 +56,31 @@ type Resolver struct {
 	// Dial opens the sockets to servers, network "udp" or "tcp"; nil: the
 	// system's own.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	state state
+}
+
+// Over returns a resolver that asks x and nothing else: no hosts file, no
+// search list, no cache of its own. Its other settings may be changed before
+// first use.
+func Over(x upstream.Exchanger) *Resolver {
+	r := &Resolver{NoHosts: true, NoSearch: true, CacheOctets: -1}
+	r.state.over = x
+	return r
+}
+
+// Close cancels the questions that are still out because their answers came
+// too late for a look-up, and waits for them. Look-ups after it fail with
+// ErrClosed. A resolver that is not closed leaks nothing: what is out ends with
+// its time-out.
+func (r *Resolver) Close() error {
+	r.state.close()
+	return nil
+}
+
+func (r *Resolver) resolutionDelay() time.Duration {
+	if r.ResolutionDelay > 0 {
+		return r.ResolutionDelay
+	}
+	return DefaultResolutionDelay
 }

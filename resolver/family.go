@@ -1,0 +1,159 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/upstream"
+)
+
+// family asks for one type, and goes on from reply to reply where the alias
+// chain does.
+func (e *engine) family(ctx context.Context, asked string, name dnswire.Name, typ dnswire.Type) FamilyResult {
+	start := time.Now()
+	f := FamilyResult{Type: typeName(typ), Name: name.String(), Authenticated: e.conf.TrustAD}
+	err := e.follow(ctx, &f, name, typ)
+	f.Elapsed = time.Since(start)
+	if err != nil {
+		f.Authenticated = f.Authenticated && f.Server != ""
+		f.Err = familyError(asked, &f, err)
+	}
+	return f
+}
+
+// follow asks until there is an answer; f gathers what is learned on the way.
+func (e *engine) follow(ctx context.Context, f *FamilyResult, name dnswire.Name, typ dnswire.Type) error {
+	ttl := Forever
+	seen := map[dnswire.Name]bool(nil)
+	for {
+		reply, err := e.ask.Exchange(ctx, upstream.Query{
+			Question: dnswire.Question{Name: name, Type: typ, Class: dnswire.ClassINET},
+		})
+		if err != nil {
+			return err
+		}
+		f.note(reply)
+		if err := rcodeError(reply.RCode()); err != nil {
+			got, _ := read(reply.Msg, name, typ, MaxAliases)
+			f.TTL = min(ttl, got.ttlDuration(false))
+			return err
+		}
+		got, err := read(reply.Msg, name, typ, MaxAliases-len(f.Chain))
+		for _, a := range got.aliases {
+			f.Chain = append(f.Chain, a.String())
+		}
+		f.Addrs, f.Services = got.addrs, got.services
+		switch {
+		case f.found():
+			f.TTL = min(ttl, got.ttlDuration(true))
+			return nil
+		case err != nil:
+			return malformed(err)
+		case len(got.aliases) == 0 || got.absent:
+			f.TTL = min(ttl, got.ttlDuration(false))
+			return ErrNoData
+		}
+		if seen == nil {
+			seen = map[dnswire.Name]bool{}
+		}
+		seen[name] = true
+		ttl = min(ttl, got.ttlDuration(true))
+		if name = got.canonical(name); seen[name] {
+			return ErrAliasLoop
+		}
+	}
+}
+
+// note takes over where a reply came from.
+func (f *FamilyResult) note(r upstream.Reply) {
+	first := f.Proto == ""
+	f.Cached = r.Proto == protoCache && (first || f.Cached)
+	if r.Proto != protoCache || first {
+		f.Server, f.Proto = r.Server, r.Proto
+	}
+	f.Tries += r.Tries
+	f.Age = max(f.Age, r.Age)
+	h, err := dnswire.ParseHeader(r.Msg)
+	f.Authenticated = f.Authenticated && err == nil && h.AD()
+}
+
+// malformed marks an error as the server's fault, unless it says better.
+func malformed(err error) error {
+	if errors.Is(err, ErrAliasLoop) {
+		return err
+	}
+	return errors.Join(ErrServerFailure, err)
+}
+
+// rcodeReply is a response code as an error.
+type rcodeReply struct {
+	code dnswire.RCode
+	kind error
+}
+
+func (r rcodeReply) Error() string { return r.code.String() }
+func (r rcodeReply) Unwrap() error { return r.kind }
+
+// rcodeError tells the codes apart; nil for NOERROR.
+func rcodeError(c dnswire.RCode) error {
+	switch c {
+	case dnswire.RCodeSuccess:
+		return nil
+	case dnswire.RCodeNameError:
+		return rcodeReply{c, ErrNoSuchName}
+	case dnswire.RCodeRefused:
+		return rcodeReply{c, ErrRefused}
+	}
+	return rcodeReply{c, ErrServerFailure}
+}
+
+// familyError puts what went wrong into the terms of this package.
+func familyError(asked string, f *FamilyResult, err error) *Error {
+	e := &Error{Op: opLookup, Name: asked, Type: f.Type, Server: f.Server, Tries: f.Tries, Elapsed: f.Elapsed, Err: err}
+	e.Kind, e.Hint = kindOf(err)
+	var code rcodeReply
+	var up *upstream.Error
+	switch {
+	case errors.As(err, &code):
+		e.RCode = code.code.String()
+	case errors.Is(err, ErrNoData):
+		e.RCode, e.Err = dnswire.RCodeSuccess.String(), nil
+	case errors.As(err, &up):
+		e.Server, e.Tries = up.Server, up.Tries
+		f.Server, f.Proto, f.Tries = up.Server, up.Proto, up.Tries
+	}
+	return e
+}
+
+// kindOf finds the kind of a failure, and what to do about it.
+func kindOf(err error) (kind error, hint string) {
+	for _, k := range []error{ErrNoSuchName, ErrNoData, ErrRefused, ErrAliasLoop, ErrServerFailure} {
+		if errors.Is(err, k) {
+			return k, hintFor(k)
+		}
+	}
+	var up *upstream.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ErrCanceled, ""
+	case errors.As(err, &up) && up.Timeout, errors.Is(err, context.DeadlineExceeded):
+		return ErrTimeout, "is the server right, and is there a way to it?"
+	case errors.Is(err, upstream.ErrMalformed), errors.Is(err, upstream.ErrTruncated):
+		return ErrServerFailure, "ask another server"
+	}
+	return ErrUnreachable, "is the server right, and is there a way to it?"
+}
+
+func hintFor(kind error) string {
+	switch kind { //nolint:errorlint // kinds are compared as themselves
+	case ErrRefused:
+		return "the server does not answer this client; ask another"
+	case ErrServerFailure:
+		return "the server could not find out; ask another, or later"
+	case ErrAliasLoop:
+		return "the zone's CNAME records are wrong"
+	}
+	return ""
+}

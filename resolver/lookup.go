@@ -1,0 +1,306 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// Lookup returns the addresses of a name, or of an address literal, as one
+// record in dial order. All families are asked at once. It returns when all
+// have answered; or, once one has a usable address, after the ResolutionDelay,
+// unless WaitAll is set. A family that is still out then has [ErrPending] in
+// Answer.Families, and what it brings goes to the cache.
+//
+// The error is an [*Error]. With it comes the Answer, as far as there is one:
+// what was asked, of whom, and which addresses were left out.
+func (r *Resolver) Lookup(ctx context.Context, name string) (*Answer, error) {
+	return r.lookup(ctx, name, r.types())
+}
+
+func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type) (*Answer, error) {
+	start := time.Now()
+	p, err := r.plan(name)
+	if err != nil {
+		return nil, err
+	}
+	families := only(p.ready, types)
+	if p.names != nil {
+		families = r.search(ctx, p, types)
+	}
+	a := r.Merge(ctx, name, 0, families)
+	if !a.Record.IsEmpty() {
+		return a, nil
+	}
+	return a, a.failure(ctx, time.Since(start))
+}
+
+// types are the questions of a look-up, in the order of Happy Eyeballs v3
+// section 4.1: HTTPS, AAAA, A.
+func (r *Resolver) types() []dnswire.Type {
+	if r.HTTPS {
+		return []dnswire.Type{dnswire.TypeHTTPS, dnswire.TypeAAAA, dnswire.TypeA}
+	}
+	return []dnswire.Type{dnswire.TypeAAAA, dnswire.TypeA}
+}
+
+// only keeps the results of these types.
+func only(results []FamilyResult, types []dnswire.Type) []FamilyResult {
+	var out []FamilyResult
+	for _, t := range types {
+		for _, f := range results {
+			if f.Type == typeName(t) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// search goes through the names of the plan until one has addresses. Like the C
+// library it goes on after SERVFAIL and REFUSED, and stops where no server can
+// be asked. What it returns when none has is that of the name that says most.
+func (r *Resolver) search(ctx context.Context, p *plan, types []dnswire.Type) []FamilyResult {
+	var best []FamilyResult
+	for i, name := range p.names {
+		out := r.start(p, name, types)
+		results := r.gather(ctx, out)
+		if i == 0 || telling(results) > telling(best) {
+			best = results
+		}
+		if telling(results) >= tellsEnd || ctx.Err() != nil {
+			return results
+		}
+	}
+	return best
+}
+
+// How much a name's results tell: the greatest wins where no name has
+// addresses, and from tellsEnd on the search is over.
+const (
+	tellsNothing  = iota // does not exist
+	tellsNoData          // exists, without addresses
+	tellsFailure         // the servers could not find out
+	tellsEnd             // no server can be asked, or
+	tellsPositive        // addresses
+)
+
+func telling(results []FamilyResult) int {
+	most := tellsNothing
+	for _, f := range results {
+		most = max(most, f.telling())
+	}
+	return most
+}
+
+func (f FamilyResult) telling() int {
+	var e *Error
+	switch {
+	case f.found():
+		return tellsPositive
+	case !errors.As(f.Err, &e) || errors.Is(e.Kind, ErrNoSuchName):
+		return tellsNothing
+	case errors.Is(e.Kind, ErrNoData):
+		return tellsNoData
+	case errors.Is(e.Kind, ErrTimeout), errors.Is(e.Kind, ErrUnreachable):
+		return tellsEnd
+	}
+	return tellsFailure
+}
+
+// race is the questions about one name that are out.
+type race struct {
+	types   []dnswire.Type
+	results chan FamilyResult // has room for all: no one waits to send
+	left    atomic.Int32      // questions still out; the last one cancels
+	cancel  context.CancelFunc
+	asked   string
+}
+
+// start asks all types at once, or one after the other where resolv.conf says
+// single-request. The questions do not end with the caller's context: see
+// gather.
+func (r *Resolver) start(p *plan, name dnswire.Name, types []dnswire.Type) *race {
+	ctx, cancel := context.WithCancel(r.state.base)
+	out := &race{types: types, results: make(chan FamilyResult, len(types)), cancel: cancel, asked: p.asked}
+	out.left.Store(int32(len(types))) //nolint:gosec // three at most
+	one := func(t dnswire.Type) {
+		out.results <- p.engine.family(ctx, p.asked, name, t)
+		if out.left.Add(-1) == 0 {
+			cancel()
+		}
+	}
+	if p.engine.conf.SingleRequest {
+		r.state.ask(func() {
+			for _, t := range types {
+				one(t)
+			}
+		})
+		return out
+	}
+	for _, t := range types {
+		r.state.ask(func() { one(t) })
+	}
+	return out
+}
+
+// gather waits for the results as Lookup promises.
+func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
+	var results []FamilyResult
+	var grace <-chan time.Time
+	for len(results) < len(out.types) {
+		select {
+		case f := <-out.results:
+			results = append(results, f)
+			if grace == nil && !r.WaitAll && len(results) < len(out.types) && r.usable(f) {
+				t := time.NewTimer(r.resolutionDelay())
+				defer t.Stop()
+				grace = t.C
+			}
+		case <-grace:
+			return out.inOrder(results, ErrPending) // the rest goes to the cache
+		case <-ctx.Done():
+			out.cancel()
+			kind, _ := kindOf(context.Cause(ctx))
+			return out.inOrder(results, kind)
+		}
+	}
+	return out.inOrder(results, nil)
+}
+
+// inOrder returns the results in the order asked, with an error of this kind
+// for those that are missing.
+func (out *race) inOrder(results []FamilyResult, missing error) []FamilyResult {
+	ordered := make([]FamilyResult, 0, len(out.types))
+next:
+	for _, t := range out.types {
+		for _, f := range results {
+			if f.Type == typeName(t) {
+				ordered = append(ordered, f)
+				continue next
+			}
+		}
+		err := &Error{Op: opLookup, Name: out.asked, Type: typeName(t), Kind: missing}
+		ordered = append(ordered, FamilyResult{Type: typeName(t), Err: err})
+	}
+	return ordered
+}
+
+// drain cancels what is out and waits for it.
+func (out *race) drain(have int) {
+	out.cancel()
+	for ; have < len(out.types); have++ {
+		<-out.results
+	}
+}
+
+// usable reports whether f has an address that the merge would keep by itself.
+func (r *Resolver) usable(f FamilyResult) bool {
+	for _, a := range f.Addrs {
+		if r.KeepLocal || f.isOwn() || misplaced(a) == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Stream yields each family as it comes; the error is the result's Err. A
+// family without addresses is held back until another has some, since only
+// then it is sure that the search list has nothing more to try. When the name
+// itself cannot be looked up, or ctx ends, it yields one zero result with the
+// error. Breaking out of the loop cancels the rest.
+func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResult, error] {
+	return func(yield func(FamilyResult, error) bool) {
+		p, err := r.plan(name)
+		if err != nil {
+			yield(FamilyResult{}, err)
+			return
+		}
+		if p.names == nil {
+			yieldAll(p.ready, yield)
+			return
+		}
+		var held []FamilyResult
+		for i, name := range p.names {
+			out := r.start(p, name, r.types())
+			results, end := out.stream(ctx, yield)
+			if end {
+				return
+			}
+			if i == 0 || telling(results) > telling(held) {
+				held = results
+			}
+			if telling(results) >= tellsEnd {
+				break
+			}
+		}
+		yieldAll(held, yield)
+	}
+}
+
+// stream yields the results of one name from the first that has addresses on.
+// It returns those held back, or true when there is nothing more to yield.
+func (out *race) stream(ctx context.Context, yield func(FamilyResult, error) bool) (held []FamilyResult, end bool) {
+	found := false
+	for have := 0; have < len(out.types); have++ {
+		select {
+		case f := <-out.results:
+			held = append(held, f)
+			if found = found || f.found(); !found {
+				continue
+			}
+			if !yieldAll(held, yield) {
+				out.drain(have + 1)
+				return nil, true
+			}
+			held = nil
+		case <-ctx.Done():
+			out.drain(have)
+			kind, _ := kindOf(context.Cause(ctx))
+			yield(FamilyResult{}, &Error{Op: opLookup, Name: out.asked, Kind: kind, Err: context.Cause(ctx)})
+			return nil, true
+		}
+	}
+	return held, found
+}
+
+func yieldAll(results []FamilyResult, yield func(FamilyResult, error) bool) bool {
+	for _, f := range results {
+		if !yield(f, f.Err) {
+			return false
+		}
+	}
+	return true
+}
+
+// LookupNetIP has the signature of net.Resolver's method: network is "ip",
+// "ip4" or "ip6", and only the families meant are asked. The addresses are in
+// dial order.
+func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	var types []dnswire.Type
+	switch network {
+	case "ip":
+		types = []dnswire.Type{dnswire.TypeAAAA, dnswire.TypeA}
+	case "ip4":
+		types = []dnswire.Type{dnswire.TypeA}
+	case "ip6":
+		types = []dnswire.Type{dnswire.TypeAAAA}
+	default:
+		return nil, net.UnknownNetworkError(network)
+	}
+	a, err := r.lookup(ctx, host, types)
+	if err != nil {
+		return nil, err
+	}
+	addrs := make([]netip.Addr, 0, a.Record.Len())
+	for _, e := range a.Record.All() {
+		addrs = append(addrs, e.Addr())
+	}
+	return addrs, nil
+}

@@ -1,0 +1,198 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/addrsel"
+	"github.com/af-multipath/mpresolve/internal/hostid"
+	"github.com/af-multipath/mpresolve/mpaddr"
+)
+
+// Source is the address this host would send from to reach a destination, and
+// what the rules of RFC 6724 need to know of it.
+type Source = addrsel.Source
+
+// Policy is the policy table of RFC 6724 section 2.1; its zero value is the
+// default one.
+type Policy = addrsel.Policy
+
+// MergeOptions are what a merge depends on besides the answers.
+type MergeOptions struct {
+	// Sources has the source address for each destination; one that is missing
+	// is unreachable. Nil: nothing is known, and the order of the answers stays.
+	Sources map[netip.Addr]Source
+	Policy  Policy
+	// PreferredFamilyCount is as in Resolver.
+	PreferredFamilyCount int
+	// KeepLocal is as in Resolver.
+	KeepLocal bool
+	// History tells how connections to an address went on this network: the
+	// round-trip time, 0 if unknown, and whether one succeeded. Nil: none is
+	// known.
+	History func(netip.Addr) (rtt time.Duration, used bool)
+	// Now is the time from which Answer.Expires is counted.
+	Now time.Time
+}
+
+// Merge makes one answer of the results of several families: it leaves out the
+// addresses that have no place in it, orders the rest by RFC 6724 and Happy
+// Eyeballs v3, divides them by host, and takes the smallest TTL. It is a pure
+// function: it asks no one and looks at nothing but its arguments.
+func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *Answer {
+	a := &Answer{Name: name, Canonical: name, Families: families}
+	var keep []candidate
+	keep, a.Dropped = filter(families, o)
+	for _, f := range families {
+		if f.found() {
+			a.Canonical = f.Canonical()
+		}
+	}
+	a.Expires = expiry(families, o.Now)
+	ranked := addrsel.Interleave(rank(keep, o), o.PreferredFamilyCount)
+	addrs := make([]netip.Addr, len(ranked))
+	a.Reasons = make([]string, len(ranked))
+	for i, r := range ranked {
+		addrs[i], a.Reasons[i] = r.Addr, r.Why
+	}
+	a.Record = mpaddr.FromAddrs(port, addrs...)
+	a.Hosts = hosts(keep, addrs, port)
+	return a
+}
+
+// rank orders the addresses of each family.
+func rank(keep []candidate, o MergeOptions) []addrsel.Ranked {
+	if o.Sources == nil {
+		return asAnswered(keep)
+	}
+	dests := make([]addrsel.Dest, len(keep))
+	for i, c := range keep {
+		dests[i] = addrsel.Dest{Addr: c.addr, Source: o.Sources[c.addr]}
+		if o.History != nil {
+			dests[i].RTT, dests[i].Used = o.History(c.addr)
+		}
+	}
+	return addrsel.Sort(o.Policy, dests)
+}
+
+// asAnswered is the order where nothing is known of this host's own addresses.
+func asAnswered(keep []candidate) []addrsel.Ranked {
+	ranked := make([]addrsel.Ranked, 0, len(keep))
+	for _, four := range []bool{false, true} {
+		for _, c := range keep {
+			if c.addr.Is4() == four {
+				d := addrsel.Dest{Addr: c.addr, Source: Source{Addr: c.addr}}
+				ranked = append(ranked, addrsel.Ranked{Dest: d, Why: "in the order of the answer"})
+			}
+		}
+	}
+	return ranked
+}
+
+// expiry is when the first of the records used expires; zero if none does.
+func expiry(families []FamilyResult, now time.Time) time.Time {
+	least := Forever
+	for _, f := range families {
+		if f.found() {
+			least = min(least, f.TTL)
+		}
+	}
+	if least == Forever {
+		return time.Time{}
+	}
+	return now.Add(least)
+}
+
+// hosts divides the addresses by what is known of the machines behind them; at
+// this point only the names tell.
+func hosts(keep []candidate, order []netip.Addr, port uint16) []Host {
+	candidates := make([]hostid.Candidate, 0, len(keep))
+	for _, a := range order {
+		for _, c := range keep {
+			if c.addr == a {
+				candidates = append(candidates, hostid.Candidate{Addr: a, Canonical: c.canonical})
+			}
+		}
+	}
+	var out []Host
+	for _, g := range hostid.Groups(candidates) {
+		out = append(out, Host{Addrs: mpaddr.FromAddrs(port, g.Addrs...), Verdict: verdict(g), Why: []string{g.Why}})
+	}
+	return out
+}
+
+// verdict is how sure it is that the group is one host.
+func verdict(g hostid.Group) string {
+	if g.Verdict == hostid.Same {
+		return "proven"
+	}
+	return "unknown"
+}
+
+// Merge is the function Merge with what this resolver knows: the source
+// addresses of this host, gai.conf, its own settings. No packet is sent.
+func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult) *Answer {
+	now := time.Now()
+	return Merge(name, port, families, MergeOptions{
+		Sources: sources(ctx, families), Policy: r.addressPolicy(now),
+		PreferredFamilyCount: r.PreferredFamilyCount, KeepLocal: r.KeepLocal, Now: now,
+	})
+}
+
+// sources finds this host's source address for each destination.
+func sources(ctx context.Context, families []FamilyResult) map[netip.Addr]Source {
+	var addrs []netip.Addr
+	for _, f := range families {
+		for _, a := range f.Addrs {
+			addrs = append(addrs, a.Unmap())
+		}
+	}
+	found := make(map[netip.Addr]Source, len(addrs))
+	for i, s := range addrsel.Sources(ctx, addrs) {
+		found[addrs[i]] = s
+	}
+	return found
+}
+
+// failure says why an answer without addresses has none: the servers' word that
+// the name does not exist counts for all families, after that a family that
+// could not be asked, so that ErrNotFound is only said when it is sure.
+func (a *Answer) failure(ctx context.Context, elapsed time.Duration) *Error {
+	e := &Error{Op: opLookup, Name: a.Name, Elapsed: elapsed, Kind: ErrNoData}
+	if len(a.Dropped) > 0 {
+		e.Kind = ErrFiltered
+		e.Hint = a.Dropped[0].Addr.String() + ": " + a.Dropped[0].Why
+		return e
+	}
+	if ctx.Err() != nil {
+		e.Kind, e.Hint = kindOf(context.Cause(ctx))
+		e.Err = context.Cause(ctx)
+		return e
+	}
+	var worst *Error
+	for _, f := range a.Families {
+		var fe *Error
+		if errors.As(f.Err, &fe) && (worst == nil || fe.weight() > worst.weight()) {
+			worst = fe
+		}
+	}
+	if worst != nil {
+		e.Server, e.RCode, e.Tries, e.Kind, e.Err, e.Hint = worst.Server, worst.RCode, worst.Tries, worst.Kind, worst.Err, worst.Hint
+	}
+	return e
+}
+
+// weight orders the failures of families: which of them speaks for the name.
+func (e *Error) weight() int {
+	switch {
+	case errors.Is(e.Kind, ErrNoSuchName):
+		return 3
+	case errors.Is(e.Kind, ErrNoData):
+		return 1
+	case errors.Is(e.Kind, ErrPending):
+		return 0
+	}
+	return 2
+}

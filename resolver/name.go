@@ -1,0 +1,177 @@
+package resolver
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"golang.org/x/net/idna"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// plan is what a name calls for: results at hand, or names to ask for.
+type plan struct {
+	asked  string
+	engine *engine
+	names  []dnswire.Name // to be tried in order, until one has addresses
+	ready  []FamilyResult // no server is asked
+}
+
+// plan decides what to do with a name; its errors are *Error.
+func (r *Resolver) plan(name string) (*plan, error) {
+	now := time.Now()
+	e, err := r.prepare(now)
+	if err != nil {
+		return nil, settingsError(name, err)
+	}
+	p := &plan{asked: name, engine: e}
+	if addr, err := netip.ParseAddr(name); err == nil {
+		p.ready = byFamily(name, protoLiteral, []netip.Addr{addr.Unmap()})
+		return p, nil
+	}
+	ascii, wire, err := checkName(name)
+	if err != nil {
+		return nil, badName(name, err)
+	}
+	if special, err := specialUse(name, wire); special != nil || err != nil {
+		p.ready = special
+		return p, err
+	}
+	if addrs := r.hosts(now).Lookup(ascii); len(addrs) > 0 {
+		p.ready = byFamily(ascii, protoHosts, addrs)
+		return p, nil
+	}
+	p.names = r.candidates(e, ascii, wire)
+	return p, nil
+}
+
+// candidates are the name as it is and with the search list's domains.
+func (r *Resolver) candidates(e *engine, ascii string, wire dnswire.Name) []dnswire.Name {
+	if r.NoSearch || len(e.conf.Search) == 0 {
+		return []dnswire.Name{wire}
+	}
+	var names []dnswire.Name
+	for _, text := range e.conf.Names(ascii) {
+		if n, err := dnswire.ParseName(text); err == nil {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// checkName returns the name in ASCII and in wire form, or what is wrong
+// with it.
+func checkName(name string) (string, dnswire.Name, error) {
+	if name == "" {
+		return "", "", errors.New("it is empty")
+	}
+	ascii := name
+	if !isASCII(name) {
+		var err error
+		if ascii, err = idna.Lookup.ToASCII(name); err != nil {
+			return "", "", fmt.Errorf("not an internationalized domain name: %w", err)
+		}
+	}
+	if err := checkOctets(ascii); err != nil {
+		return "", "", err
+	}
+	wire, err := dnswire.ParseName(ascii)
+	if err != nil {
+		return "", "", err
+	}
+	return ascii, wire, nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// checkOctets refuses what no host name has, and what was meant as an address.
+func checkOctets(name string) error {
+	numeric := strings.Contains(name, ".")
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case c <= ' ' || c == 0x7f:
+			return fmt.Errorf("octet %#02x at position %d", c, i+1)
+		case strings.IndexByte(`\/:@[]"<>%`, c) >= 0:
+			return fmt.Errorf("character %q at position %d", c, i+1)
+		case c != '.' && (c < '0' || c > '9'):
+			numeric = false
+		}
+	}
+	if numeric && name != "." {
+		return errors.New("it looks like an IPv4 address and is none")
+	}
+	return nil
+}
+
+// specialUse answers the names that no server is to be asked for: those of RFC
+// 6761 and RFC 7686. Nil without an error: an ordinary name.
+func specialUse(name string, wire dnswire.Name) ([]FamilyResult, error) {
+	switch lastLabel(wire) {
+	case "localhost":
+		loopback := []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+		return byFamily(name, protoSpecial, loopback), nil
+	case "invalid":
+		return nil, &Error{Op: opLookup, Name: name, Kind: ErrNoSuchName, Hint: "names below invalid never exist (RFC 6761)"}
+	case "onion":
+		return nil, &Error{Op: opLookup, Name: name, Kind: ErrNoSuchName, Hint: "onion names are not in the DNS; use Tor (RFC 7686)"}
+	}
+	return nil, nil
+}
+
+func lastLabel(n dnswire.Name) string {
+	last := ""
+	for l := range n.Labels() {
+		last = l
+	}
+	return last
+}
+
+// byFamily makes results of addresses that no server gave.
+func byFamily(name, proto string, addrs []netip.Addr) []FamilyResult {
+	var v6, v4 []netip.Addr
+	for _, a := range addrs {
+		if a.Is4() {
+			v4 = append(v4, a)
+		} else {
+			v6 = append(v6, a)
+		}
+	}
+	var out []FamilyResult
+	if v6 != nil {
+		out = append(out, FamilyResult{Type: "AAAA", Name: name, Addrs: v6, Proto: proto, TTL: Forever})
+	}
+	if v4 != nil {
+		out = append(out, FamilyResult{Type: "A", Name: name, Addrs: v4, Proto: proto, TTL: Forever})
+	}
+	return out
+}
+
+const opLookup = "lookup"
+
+func badName(name string, err error) *Error {
+	e := &Error{Op: opLookup, Name: name, Kind: ErrBadName, Err: err}
+	if inner := strings.Trim(name, "[]"); inner != name {
+		if _, err := netip.ParseAddr(inner); err == nil {
+			e.Hint = "write the address without brackets: " + inner
+		}
+	}
+	return e
+}
+
+func settingsError(name string, err error) *Error {
+	if errors.Is(err, ErrClosed) {
+		return &Error{Op: opLookup, Name: name, Kind: ErrClosed}
+	}
+	return &Error{Op: opLookup, Name: name, Kind: ErrBadServer, Err: err}
+}
