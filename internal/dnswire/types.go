@@ -46,22 +46,20 @@ const (
 	TypeMultipath Type = 65400
 )
 
-// typeNames is built at each call: names of types are for people, not for the packet path.
-func typeNames() map[Type]string {
-	return map[Type]string{
-		TypeA: "A", TypeAAAA: "AAAA", TypeCNAME: "CNAME", TypeHTTPS: "HTTPS",
-		TypeNS: "NS", TypeSOA: "SOA", TypeNULL: "NULL", TypePTR: "PTR", TypeHINFO: "HINFO",
-		TypeMX: "MX", TypeTXT: "TXT", TypeSRV: "SRV", TypeNAPTR: "NAPTR", TypeDNAME: "DNAME",
-		TypeOPT: "OPT", TypeDS: "DS", TypeSSHFP: "SSHFP", TypeRRSIG: "RRSIG", TypeNSEC: "NSEC",
-		TypeDNSKEY: "DNSKEY", TypeNSEC3: "NSEC3", TypeTLSA: "TLSA", TypeSVCB: "SVCB",
-		TypeTKEY: "TKEY", TypeTSIG: "TSIG", TypeIXFR: "IXFR", TypeAXFR: "AXFR",
-		TypeMAILB: "MAILB", TypeMAILA: "MAILA", TypeANY: "ANY", TypeCAA: "CAA",
-	}
+// typeNames are the mnemonics of the types above. It is never written to.
+var typeNames = map[Type]string{
+	TypeA: "A", TypeAAAA: "AAAA", TypeCNAME: "CNAME", TypeHTTPS: "HTTPS",
+	TypeNS: "NS", TypeSOA: "SOA", TypeNULL: "NULL", TypePTR: "PTR", TypeHINFO: "HINFO",
+	TypeMX: "MX", TypeTXT: "TXT", TypeSRV: "SRV", TypeNAPTR: "NAPTR", TypeDNAME: "DNAME",
+	TypeOPT: "OPT", TypeDS: "DS", TypeSSHFP: "SSHFP", TypeRRSIG: "RRSIG", TypeNSEC: "NSEC",
+	TypeDNSKEY: "DNSKEY", TypeNSEC3: "NSEC3", TypeTLSA: "TLSA", TypeSVCB: "SVCB",
+	TypeTKEY: "TKEY", TypeTSIG: "TSIG", TypeIXFR: "IXFR", TypeAXFR: "AXFR",
+	TypeMAILB: "MAILB", TypeMAILA: "MAILA", TypeANY: "ANY", TypeCAA: "CAA",
 }
 
 // String returns the mnemonic of t, or the form TYPE65400 for one without (RFC 3597 section 5).
 func (t Type) String() string {
-	if s := typeNames()[t]; s != "" {
+	if s := typeNames[t]; s != "" {
 		return s
 	}
 	return "TYPE" + strconv.Itoa(int(t))
@@ -76,7 +74,7 @@ func (t Type) IsMeta() bool {
 // ParseType reads a mnemonic in either case, or the form TYPE65400 (RFC 3597 section 5).
 func ParseType(s string) (Type, error) {
 	upper := strings.ToUpper(s)
-	for t, name := range typeNames() {
+	for t, name := range typeNames {
 		if name == upper {
 			return t, nil
 		}
