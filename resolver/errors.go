@@ -33,6 +33,8 @@ var (
 	ErrUnreachable = errors.New("could not ask")
 	// ErrBadName: the name cannot be looked up; nothing was sent.
 	ErrBadName = errors.New("bad name")
+	// ErrBadType: what was asked for is no record type.
+	ErrBadType = errors.New("bad record type")
 	// ErrBadServer: a server in the resolver's settings is no address.
 	ErrBadServer = errors.New("bad server address")
 	// ErrAliasLoop: aliases lead back to themselves, or go on for too long.

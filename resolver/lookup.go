@@ -104,7 +104,15 @@ func (f FamilyResult) telling() int {
 	switch {
 	case f.found():
 		return tellsPositive
-	case !errors.As(f.Err, &e) || errors.Is(e.Kind, ErrNoSuchName):
+	case errors.As(f.Err, &e):
+		return e.telling()
+	}
+	return tellsNothing
+}
+
+func (e *Error) telling() int {
+	switch {
+	case errors.Is(e.Kind, ErrNoSuchName):
 		return tellsNothing
 	case errors.Is(e.Kind, ErrNoData):
 		return tellsNoData

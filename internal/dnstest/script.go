@@ -126,7 +126,7 @@ func (z zone) answer(q Query) Action {
 		alias := ""
 		for _, rr := range rrs {
 			c, isAlias := rr.(*dns.CNAME)
-			if dns.TypeToString[rr.Header().Rrtype] == q.Type || isAlias {
+			if dns.Type(rr.Header().Rrtype).String() == q.Type || isAlias {
 				a.Answer = append(a.Answer, rr.String())
 			}
 			if isAlias {
