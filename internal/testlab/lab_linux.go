@@ -9,6 +9,8 @@ import (
 	"sync"
 )
 
+var errClosed = errors.New("the lab is closed")
+
 // Lab is a router and the hosts around it. Its methods may be called from any
 // goroutine.
 type Lab struct {
@@ -60,6 +62,11 @@ func (l *Lab) Client() *Host { return l.client }
 
 // AddHost adds a host with the given links.
 func (l *Lab) AddHost(name string, links ...LinkSpec) (*Host, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done {
+		return nil, fmt.Errorf("add host %s: %w", name, errClosed)
+	}
 	ns, err := newNamespace(l.home)
 	if err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
@@ -68,8 +75,6 @@ func (l *Lab) AddHost(name string, links ...LinkSpec) (*Host, error) {
 	if err := prepareHost(ns); err != nil {
 		return nil, errors.Join(fmt.Errorf("add host %s: %w", name, err), ns.close())
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	// From here Close takes care of the host.
 	l.hosts = append(l.hosts, h)
 	for _, spec := range links {
@@ -84,13 +89,14 @@ func (l *Lab) AddHost(name string, links ...LinkSpec) (*Host, error) {
 func (l *Lab) AddClientLink(spec LinkSpec) (*Link, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.done {
+		return nil, fmt.Errorf("add link %s to the client: %w", spec.Name, errClosed)
+	}
 	return l.addLink(l.client, spec)
 }
 
+// addLink makes a link. The lab's lock is held.
 func (l *Lab) addLink(h *Host, spec LinkSpec) (*Link, error) {
-	if l.done {
-		return nil, errors.New("the lab is closed")
-	}
 	if spec.Name == "" {
 		spec.Name = fmt.Sprintf("lab%d", len(h.links))
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,17 @@ func oneServer(t *testing.T, delay time.Duration) (*testlab.Lab, *testlab.Host) 
 	return lab, server
 }
 
+// listen listens with MPTCP on the tests' port.
+func listen(t *testing.T, h *testlab.Host) net.Listener {
+	t.Helper()
+	ln, err := h.Listen("tcp", ":7000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln
+}
+
 // echo serves every connection of a listener until it is closed.
 func echo(t *testing.T, ln net.Listener) {
 	t.Helper()
@@ -45,15 +57,17 @@ func echo(t *testing.T, ln net.Listener) {
 	})
 	go func() {
 		defer close(done)
+		var serving sync.WaitGroup
+		defer serving.Wait()
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			serving.Go(func() {
 				_, _ = io.Copy(c, c)
 				_ = c.Close()
-			}()
+			})
 		}
 	}()
 }
@@ -88,11 +102,7 @@ func roundTrip(t *testing.T, c net.Conn) time.Duration {
 func TestConnect(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		_, server := oneServer(t, 0)
-		ln, err := server.Listen("tcp", ":7000")
-		if err != nil {
-			t.Fatal(err)
-		}
-		echo(t, ln)
+		echo(t, listen(t, server))
 		for _, address := range []string{"10.1.1.2:7000", "[fd00:11::2]:7000"} {
 			c := dial(t, address)
 			t.Logf("%s: round trip %v", address, roundTrip(t, c))

@@ -98,9 +98,6 @@ func swap16(n uint16) uint16 {
 func (r *router) attach(l *Link) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return errors.New("the lab is closed")
-	}
 	for _, p := range l.spec.Addrs {
 		if r.links[p.Addr()] != nil {
 			return fmt.Errorf("address %v is in the lab already", p.Addr())

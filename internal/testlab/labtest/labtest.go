@@ -28,9 +28,14 @@ func New(t testing.TB, o testlab.Options) *testlab.Lab {
 	return lab
 }
 
-// unavailable skips the test, or fails it where labs are required.
-func unavailable(t *testing.T, err error) {
+// Need skips the test where no lab can be had, or fails it where labs are
+// required. Run does so itself; Need is for tests that use the lab otherwise.
+func Need(t *testing.T) {
 	t.Helper()
+	err := testlab.Available()
+	if err == nil {
+		return
+	}
 	if os.Getenv(RequiredEnv) == "required" {
 		t.Fatalf("%s=required: %v", RequiredEnv, err)
 	}

@@ -46,9 +46,7 @@ func Run(t *testing.T, fn func(t *testing.T)) {
 		runInside(t, fn)
 		return
 	}
-	if err := testlab.Available(); err != nil {
-		unavailable(t, err)
-	}
+	Need(t)
 	status, err := runChild(t)
 	switch {
 	case err != nil:
@@ -66,9 +64,7 @@ func runInside(t *testing.T, fn func(t *testing.T)) {
 		unix.CloseOnExec(statusFD)
 		t.Cleanup(func() { reportStatus(t) })
 	}
-	if err := testlab.Available(); err != nil {
-		unavailable(t, err)
-	}
+	Need(t)
 	fn(t)
 }
 
@@ -107,7 +103,10 @@ func runChild(t *testing.T) (status string, err error) {
 	defer cancel()
 	out := &lineWriter{to: t.Output()}
 	cmd := exec.CommandContext(ctx, exe, childArgs(t.Name(), timeout)...)
-	cmd.Env = append(os.Environ(), testEnv+"="+t.Name())
+	// The race detector sleeps for a second at exit, by default; a setting of
+	// the environment comes later and counts.
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=0"}, os.Environ()...)
+	cmd.Env = append(cmd.Env, testEnv+"="+t.Name())
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.ExtraFiles = []*os.File{writer}
 	cmd.WaitDelay = time.Second

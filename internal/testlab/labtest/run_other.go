@@ -2,14 +2,10 @@
 
 package labtest
 
-import (
-	"testing"
-
-	"github.com/af-multipath/mpresolve/internal/testlab"
-)
+import "testing"
 
 // Run skips the test, or fails it where labs are required: labs need Linux.
 func Run(t *testing.T, _ func(t *testing.T)) {
 	t.Helper()
-	unavailable(t, testlab.Available())
+	Need(t)
 }

@@ -1,0 +1,35 @@
+package testlab_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/af-multipath/mpresolve/internal/testlab"
+)
+
+// printEnv makes the test binary print what it sees of its network, and end.
+const printEnv = "TESTLAB_PRINT"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(printEnv) != "" {
+		os.Exit(printNetwork())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func printNetwork() int {
+	fmt.Println("inside:", testlab.Inside(), "uid:", os.Getuid())
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for _, i := range ifaces {
+		fmt.Println("interface:", i.Name)
+	}
+	return 0
+}
