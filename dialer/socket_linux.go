@@ -1,0 +1,235 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// connectTCP makes one connection over a socket of its own.
+//
+// net.Dialer will not do: it dials again with plain TCP after any error of an
+// MPTCP socket, and makes an IPv4 socket for an IPv4 address, which can never
+// take an IPv6 subflow.
+func (d *Dialer) connectTCP(ctx context.Context, remote netip.AddrPort, want protocol) (*stream, error) {
+	fd, s, err := openSocket(remote.Addr().Unmap(), want)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.control(ctx, remote, rawSocket(fd)); err != nil {
+		_ = unix.Close(fd) // nothing was sent
+		return nil, err
+	}
+	addr, err := s.sockaddr(remote)
+	if err == nil {
+		err = startConnect(fd, addr)
+	}
+	if err != nil {
+		_ = unix.Close(fd) // not connected
+		return nil, err
+	}
+	s.TCPConn, err = finishConnect(ctx, fd)
+	if err != nil {
+		return nil, err
+	}
+	d.applyKeepAlive(s.TCPConn)
+	return s, nil
+}
+
+// openSocket returns a non-blocking socket for remote: a dual-stack MPTCP one,
+// an IPv4 MPTCP one where the host has no IPv6, or a plain one where the
+// kernel refuses to make either, with the reason in the stream.
+func openSocket(remote netip.Addr, want protocol) (fd int, s *stream, err error) {
+	if want == plainTCP {
+		fd, err = plainSocket(remote)
+		return fd, &stream{family: familyOf(remote)}, err
+	}
+	fd, family, err := multipathSocket(remote)
+	switch {
+	case err == nil:
+		return fd, &stream{mptcp: true, family: family}, nil
+	case !withoutMPTCP(err):
+		return -1, nil, err
+	case want == requireMPTCP:
+		return -1, nil, fmt.Errorf("%w: %w", ErrMultipathUnsupported, err)
+	}
+	reason := err
+	fd, err = plainSocket(remote)
+	return fd, &stream{family: familyOf(remote), plain: reason}, err
+}
+
+// multipathSocket opens an MPTCP socket that can have subflows of both
+// families, or of IPv4 alone where the host has no IPv6.
+func multipathSocket(remote netip.Addr) (fd, family int, err error) {
+	fd, err = socket(unix.AF_INET6, unix.IPPROTO_MPTCP)
+	if errors.Is(err, unix.EAFNOSUPPORT) && remote.Is4() {
+		fd, err = socket(unix.AF_INET, unix.IPPROTO_MPTCP)
+		return fd, unix.AF_INET, err
+	}
+	if err != nil {
+		return -1, 0, err
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+		_ = unix.Close(fd) // unused
+		return -1, 0, os.NewSyscallError("setsockopt", err)
+	}
+	return fd, unix.AF_INET6, nil
+}
+
+func plainSocket(remote netip.Addr) (int, error) {
+	return socket(familyOf(remote), unix.IPPROTO_TCP)
+}
+
+func socket(family, proto int) (int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
+	return fd, os.NewSyscallError("socket", err)
+}
+
+// familyOf returns the socket family of an unmapped address.
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// withoutMPTCP reports whether the error of socket creation means that there is
+// no MPTCP to be had: not in the kernel (EPROTONOSUPPORT; EINVAL before Linux
+// 5.6), switched off (ENOPROTOOPT), or forbidden (EPERM, EACCES: SELinux,
+// seccomp and the like). Only then plain TCP is used instead.
+func withoutMPTCP(err error) bool {
+	for _, errno := range []syscall.Errno{unix.EPROTONOSUPPORT, unix.EINVAL, unix.ENOPROTOOPT, unix.EPERM, unix.EACCES} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// sockaddr returns remote as the stream's socket family writes it: IPv4
+// addresses are IPv4-mapped on an IPv6 socket.
+func (s *stream) sockaddr(remote netip.AddrPort) (unix.Sockaddr, error) {
+	addr := remote.Addr().Unmap()
+	if s.family == unix.AF_INET {
+		return &unix.SockaddrInet4{Port: int(remote.Port()), Addr: addr.As4()}, nil
+	}
+	zone, err := zoneID(addr.Zone())
+	if err != nil {
+		return nil, err
+	}
+	return &unix.SockaddrInet6{Port: int(remote.Port()), Addr: addr.As16(), ZoneId: zone}, nil
+}
+
+// zoneID returns the scope id of a zone that is an interface's name or number.
+func zoneID(zone string) (uint32, error) {
+	if zone == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	i, err := net.InterfaceByName(zone)
+	if err != nil {
+		return 0, fmt.Errorf("zone %q: %w", zone, err)
+	}
+	return uint32(i.Index), nil
+}
+
+// startConnect sends the SYN.
+func startConnect(fd int, addr unix.Sockaddr) error {
+	switch err := unix.Connect(fd, addr); {
+	case err == nil, errors.Is(err, unix.EINPROGRESS), errors.Is(err, unix.EALREADY), errors.Is(err, unix.EINTR):
+		return nil
+	default:
+		return os.NewSyscallError("connect", err)
+	}
+}
+
+// finishConnect waits in the runtime's poller until fd is connected, has
+// failed, or ctx is done. It takes fd over.
+func finishConnect(ctx context.Context, fd int) (*net.TCPConn, error) {
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close() //nolint:errcheck // the connection has a descriptor of its own by then
+	if err := awaitConnect(ctx, f); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		_ = c.Close()
+		return nil, fmt.Errorf("socket is a %T", c)
+	}
+	return tcp, nil
+}
+
+// awaitConnect waits until f is writable and the kernel says how the connect
+// ended. A done ctx ends the wait by an expired deadline.
+func awaitConnect(ctx context.Context, f *os.File) error {
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = f.SetWriteDeadline(time.Unix(1, 0)) // fails only on a closed file
+	})
+	defer func() {
+		if !stop() {
+			<-interrupted
+		}
+	}()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failure error
+	err = raw.Write(func(fd uintptr) (done bool) {
+		done, failure = connectResult(int(fd))
+		return done
+	})
+	if failure != nil {
+		return failure
+	}
+	return err
+}
+
+// connectResult says whether a non-blocking connect has ended, and how.
+func connectResult(fd int) (done bool, err error) {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return true, os.NewSyscallError("getsockopt", err)
+	}
+	switch errno := syscall.Errno(n); errno {
+	case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
+		return false, nil
+	case unix.EISCONN:
+		return true, nil
+	case 0:
+		// The poller wakes for other reasons too: only a peer's name is proof.
+		_, err := unix.Getpeername(fd)
+		return err == nil, nil
+	default:
+		return true, os.NewSyscallError("connect", errno)
+	}
+}
+
+// rawSocket is a socket that is not connected yet, for Control functions.
+type rawSocket int
+
+// errNotConnected is returned by rawSocket's Read and Write.
+var errNotConnected = errors.New("the socket is not connected yet")
+
+func (s rawSocket) Control(f func(fd uintptr)) error { f(uintptr(s)); return nil }
+func (rawSocket) Read(func(fd uintptr) bool) error   { return errNotConnected }
+func (rawSocket) Write(func(fd uintptr) bool) error  { return errNotConnected }

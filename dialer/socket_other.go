@@ -1,0 +1,52 @@
+//go:build !linux
+
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+)
+
+// connectTCP makes one plain TCP connection: Multipath TCP sockets are used on
+// Linux only.
+func (d *Dialer) connectTCP(ctx context.Context, remote netip.AddrPort, want protocol) (*stream, error) {
+	reason := fmt.Errorf("multipath TCP is not available on %s", runtime.GOOS)
+	if want == requireMPTCP {
+		return nil, fmt.Errorf("%w: %w", ErrMultipathUnsupported, reason)
+	}
+	nd := net.Dialer{
+		KeepAlive: d.KeepAlive, KeepAliveConfig: d.KeepAliveConfig,
+		Control: d.Control, ControlContext: d.ControlContext,
+	}
+	c, err := nd.DialContext(ctx, "tcp", remote.String())
+	if err != nil {
+		return nil, innerError(ctx, err)
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		_ = c.Close()
+		return nil, fmt.Errorf("connection is a %T", c)
+	}
+	s := &stream{TCPConn: tcp}
+	if want == preferMPTCP {
+		s.plain = reason
+	}
+	return s, nil
+}
+
+// innerError returns what a net.OpError wraps, as the dial wraps it again, or
+// ctx's error where that is the cause.
+func innerError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}

@@ -1,0 +1,329 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/af-multipath/mpresolve/internal/hostid"
+	"github.com/af-multipath/mpresolve/internal/mptcp"
+)
+
+// lateAnswers is how long after connecting the answers of the look-up are still
+// taken in (Happy Eyeballs v3: one second): a late family's addresses can still
+// be joined.
+const lateAnswers = time.Second
+
+var (
+	errConnEnded = errors.New("the connection ended first")
+	errFellBack  = errors.New("the connection fell back to plain TCP")
+)
+
+// wire is the connection as the subflows' goroutine uses it.
+type wire interface {
+	subflowInfos() ([]mptcp.SubflowInfo, error)
+	fellBack() bool
+	nudge() // make an idle connection exchange something within about a second
+	calm()  // undo nudge
+}
+
+// subflows adds the subflows of one connection. start begins its goroutine,
+// stop ends it and waits for it.
+type subflows struct {
+	wire     wire
+	token    uint32
+	first    netip.AddrPort // the remote end of the first subflow
+	key      string         // of the memory: the name with the port
+	memory   *hostid.Memory
+	managers *sharedManager
+	late     *lookup // where further addresses come from
+	probe    func(ctx context.Context, remote netip.AddrPort) hostid.Outcome
+
+	// Owned by the goroutine.
+	pm     mptcp.PathManager
+	timer  *time.Timer
+	probes chan probed
+
+	started time.Time
+
+	mu      sync.Mutex // guards all below
+	joiner  joiner
+	failure error         // why this process manages no path, nil when it does
+	direct  bool          // the path manager was opened
+	begun   bool          // the first candidates were given to the joiner
+	open    bool          // the look-up may still bring addresses
+	ended   bool          // the goroutine has ended
+	changed chan struct{} // closed and replaced at each change
+
+	cancel context.CancelFunc
+	group  errgroup.Group // the goroutine and its probes
+}
+
+// start begins to offer candidates and, where more is true, what the look-up
+// brings later.
+func (s *subflows) start(candidates []netip.AddrPort, more bool) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.open, s.started = more, time.Now()
+	s.changed = make(chan struct{})
+	s.probes = make(chan probed)
+	s.timer = stoppedTimer()
+	s.group.Go(func() error {
+		s.run(ctx, candidates)
+		return nil
+	})
+}
+
+// stop ends the goroutine and its probes, and returns when they have ended.
+func (s *subflows) stop() {
+	s.cancel()
+	_ = s.group.Wait() // its functions return nil
+}
+
+// run is the goroutine.
+func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
+	defer s.end()
+	pm, err := s.managers.acquire()
+	if err != nil {
+		s.giveUp(candidates, err)
+		return
+	}
+	defer s.managers.release() //nolint:errcheck // nobody is left to be told
+	s.pm = pm
+	events, err := pm.Subscribe(s.token)
+	if err != nil {
+		s.giveUp(candidates, err)
+		return
+	}
+	defer events.Close()
+	s.update(func() { s.direct = true })
+	s.feed(ctx, offered{s.choices(candidates)})
+	s.update(func() { s.begun = true })
+	s.loop(ctx, events.Events())
+}
+
+// loop takes in events until nothing more can happen to the subflows.
+func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
+	var answers <-chan answered
+	if s.open {
+		answers = s.late.answers()
+	}
+	lateUntil := s.started.Add(lateAnswers)
+	for s.busy() {
+		s.setTimer(lateUntil)
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events:
+			if !ok || e.Type == mptcp.Closed {
+				return
+			}
+			s.feed(ctx, pathEvent{e})
+		case a, ok := <-answers:
+			if ok {
+				s.feed(ctx, offered{s.choices(a.candidates)})
+			}
+			if !ok || a.complete {
+				answers = s.closeLookup()
+			}
+		case p := <-s.probes:
+			s.feed(ctx, p)
+		case <-s.timer.C:
+			if answers != nil && !time.Now().Before(lateUntil) {
+				answers = s.closeLookup()
+			}
+			s.feed(ctx, ticked{})
+		}
+	}
+}
+
+// closeLookup takes no more answers. The nil channel it returns never delivers.
+func (s *subflows) closeLookup() <-chan answered {
+	s.late.stop()
+	s.update(func() { s.open = false })
+	return nil
+}
+
+// busy reports whether anything can still change.
+func (s *subflows) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure == nil && (s.open || !s.joiner.settled() || s.joiner.count(joinActive) > 0)
+}
+
+// setTimer sets the timer for what comes first.
+func (s *subflows) setTimer(lateUntil time.Time) {
+	s.mu.Lock()
+	at := s.joiner.deadline()
+	if s.open && (at.IsZero() || lateUntil.Before(at)) {
+		at = lateUntil
+	}
+	s.mu.Unlock()
+	s.timer.Stop()
+	if !at.IsZero() {
+		s.timer.Reset(time.Until(at))
+	}
+}
+
+// feed gives the joiner an event and does what it asks for, with what follows
+// from that.
+func (s *subflows) feed(ctx context.Context, ev joinEvent) {
+	for queue := []joinEvent{ev}; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
+		var actions []joinAction
+		s.update(func() { actions = s.joiner.step(time.Now(), queue[0]) })
+		for _, a := range actions {
+			if next := s.do(ctx, a); next != nil {
+				queue = append(queue, next)
+			}
+		}
+	}
+}
+
+// do does one action and returns its result, if it has one at once.
+func (s *subflows) do(ctx context.Context, a joinAction) joinEvent {
+	switch a.kind {
+	case createSubflow:
+		return s.create(a.remote)
+	case destroySubflow:
+		s.destroy(a.remote)
+	case probeAddress:
+		s.group.Go(func() error {
+			select {
+			case s.probes <- probed{a.remote, s.probe(ctx, a.remote)}:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	case readSubflows:
+		if infos, err := s.wire.subflowInfos(); err == nil {
+			return seen{infos}
+		}
+	case awaitReady:
+		if s.wire.fellBack() {
+			return abandoned{errFellBack}
+		}
+		s.wire.nudge()
+	case noteReady:
+		s.wire.calm()
+	case noteOutcome:
+		s.memory.Record(s.key, s.first.Addr(), a.remote.Addr(), a.outcome, time.Now())
+	}
+	return nil
+}
+
+// create sends the SYN of a join.
+func (s *subflows) create(remote netip.AddrPort) joinEvent {
+	err := s.pm.CreateSubflow(s.token, mptcp.Subflow{Remote: remote})
+	if errors.Is(err, mptcp.ErrKernelManaged) || errors.Is(err, mptcp.ErrNotPermitted) {
+		s.update(func() { s.failure = err })
+	}
+	return created{remote, err}
+}
+
+// destroy ends the join of an address whose SYN has had no answer. It may have
+// ended by itself meanwhile, so there is no error to report.
+func (s *subflows) destroy(remote netip.AddrPort) {
+	infos, err := s.wire.subflowInfos()
+	if err != nil {
+		return
+	}
+	for _, i := range infos {
+		if i.Remote == remote && i.TCP.State == mptcp.StateSynSent {
+			_ = s.pm.DestroySubflow(s.token, mptcp.Subflow{Local: i.Local, Remote: i.Remote})
+		}
+	}
+}
+
+// choices puts candidates in the order of the memory, with the reason for those
+// not to be joined. The first subflow's address is left out.
+func (s *subflows) choices(candidates []netip.AddrPort) []choice {
+	var addrs []netip.Addr
+	var out []choice
+	for _, c := range candidates {
+		if c.Port() == s.first.Port() {
+			addrs = append(addrs, c.Addr())
+		} else {
+			out = append(out, choice{remote: c, skip: errOtherPort})
+		}
+	}
+	used := s.used()
+	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now()) {
+		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why}
+		switch {
+		case used[c.Addr]:
+			n.skip = errInUse
+		case !c.Try:
+			n.skip = fmt.Errorf("remembered: %s", c.Why)
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// used returns the remote addresses that have a subflow.
+func (s *subflows) used() map[netip.Addr]bool {
+	infos, err := s.wire.subflowInfos()
+	if err != nil {
+		return nil
+	}
+	used := make(map[netip.Addr]bool, len(infos))
+	for _, i := range infos {
+		if inUse(i.TCP.State) {
+			used[i.Remote.Addr()] = true
+		}
+	}
+	return used
+}
+
+// giveUp records that this process cannot add the candidates.
+func (s *subflows) giveUp(candidates []netip.AddrPort, err error) {
+	list := s.choices(candidates)
+	s.update(func() {
+		s.failure = err
+		s.joiner.step(time.Now(), abandoned{err})
+		s.joiner.step(time.Now(), offered{list})
+	})
+}
+
+// end is the last thing the goroutine does.
+func (s *subflows) end() {
+	s.cancel()
+	s.late.stop()
+	s.wire.calm()
+	s.update(func() {
+		s.open, s.ended = false, true
+		s.joiner.close(errConnEnded)
+	})
+}
+
+// update changes what the lock guards and wakes those who wait for it.
+func (s *subflows) update(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// wait returns when every address has its verdict, or ctx's error.
+func (s *subflows) wait(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		done := s.ended || s.begun && !s.open && s.joiner.settled()
+		changed := s.changed
+		s.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
