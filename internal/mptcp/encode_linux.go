@@ -8,6 +8,7 @@ import (
 
 // The commands of the path manager (enum in uapi/linux/mptcp_pm.h).
 const (
+	cmdSetLimits      = 5
 	cmdGetLimits      = 6
 	cmdSetFlags       = 7
 	cmdAnnounce       = 8
