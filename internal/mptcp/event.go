@@ -83,10 +83,12 @@ type Event struct {
 	Token uint32 // the connection, on this host
 
 	// Local and Remote are the subflow's ends, never IPv4-mapped. Closed and
-	// Removed have neither; Announced has Remote only.
+	// Removed have neither; Announced has Remote only. After a join was broken
+	// off by DestroySubflow Remote's port is 0, and Local's address is the
+	// wildcard if the join began from one: Local's port tells which it was.
 	Local, Remote netip.AddrPort
-	// LocalID and RemoteID are the address identifiers on the wire. RemoteID is
-	// zero when a join failed.
+	// LocalID and RemoteID are the address identifiers on the wire, which for a
+	// wildcard is not the id of the command. RemoteID is zero when a join failed.
 	LocalID, RemoteID uint8
 
 	Backup bool          // the subflow carries data only when no other can

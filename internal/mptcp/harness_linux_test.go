@@ -205,8 +205,8 @@ func (p *pair) echo() {
 	}
 }
 
-// next returns the next event of the client's end of type want, whose other
-// events it passes over.
+// next returns the next event of the client's end of type want, or of any type
+// for 0, and passes over the others.
 func (p *pair) next(want mptcp.EventType) mptcp.Event {
 	p.t.Helper()
 	timeout := time.After(eventTimeout)
@@ -217,7 +217,7 @@ func (p *pair) next(want mptcp.EventType) mptcp.Event {
 				p.t.Fatalf("events ended while waiting for %q", want)
 			}
 			p.t.Logf("event %+v", e)
-			if e.Token == p.token && e.Type == want {
+			if e.Token == p.token && (e.Type == want || want == 0) {
 				return e
 			}
 		case <-timeout:

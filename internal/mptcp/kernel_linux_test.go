@@ -54,6 +54,7 @@ func TestKernelLifeOfSubflows(t *testing.T) {
 			t.Errorf("local ends %v, %v", second.Local, third.Local)
 		}
 		checkFlows(t, p, addrA, addrB, addr6)
+		checkOldInfo(t, p)
 		if err := p.pm.DestroySubflow(p.token, second); err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +69,26 @@ func TestKernelLifeOfSubflows(t *testing.T) {
 		p.client.Close()
 		p.next(mptcp.Closed)
 	})
+}
+
+// checkOldInfo compares what FullInfo reads with what it would read before
+// Linux 6.5.
+func checkOldInfo(t *testing.T, p *pair) {
+	t.Helper()
+	err := raw(t, p.client).Control(func(fd uintptr) {
+		info, old, err := mptcp.ReadOldInfo(fd)
+		if err != nil || info.Token != p.token {
+			t.Errorf("%+v, %v", info, err)
+		}
+		for i, f := range flows(t, p.client) {
+			if i >= len(old) || old[i].Local != f.Local || old[i].Remote != f.Remote || old[i].TCP.State != f.TCP.State {
+				t.Errorf("subflow %d: %+v, of %+v", i, f, old)
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // checkFlows compares the established subflows' remote addresses.

@@ -183,7 +183,8 @@ func refuse(op string, errno syscall.Errno, msg string) error {
 }
 
 // DestroySubflow closes a subflow, connecting or established. A join that is
-// broken off ends with ECONNRESET, like the kernel's.
+// broken off ends with ECONNRESET, and its event has lost Remote's port and, if
+// it began from a wildcard, Local's address, like the kernel's.
 func (f *PathManager) DestroySubflow(token uint32, s mptcp.Subflow) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,12 +199,17 @@ func (f *PathManager) destroy(token uint32, flow mptcp.Subflow) error {
 	if err != nil {
 		return err
 	}
+	began := c.ids[s.LocalID]
 	delete(c.ids, s.LocalID)
-	if s.state == mptcp.StateSynSent {
-		f.end(c, s, syscall.ECONNRESET)
+	if s.state != mptcp.StateSynSent {
+		f.end(c, s, 0)
 		return nil
 	}
-	f.end(c, s, 0)
+	s.Remote = netip.AddrPortFrom(s.Remote.Addr(), 0)
+	if began.IsUnspecified() {
+		s.Local = netip.AddrPortFrom(began, s.Local.Port())
+	}
+	f.end(c, s, syscall.ECONNRESET)
 	return nil
 }
 
