@@ -20,7 +20,7 @@ func Sources(ctx context.Context, dests []netip.Addr) []Source {
 	out := make([]Source, len(dests))
 	found := false
 	for i, d := range dests {
-		out[i].Addr = sourceOf(ctx, netip.AddrPortFrom(d, probePort))
+		out[i].Addr = sourceOf(ctx, netip.AddrPortFrom(d.Unmap(), probePort))
 		found = found || out[i].Addr.IsValid()
 	}
 	if !found {
@@ -41,12 +41,15 @@ func Sources(ctx context.Context, dests []netip.Addr) []Source {
 
 // sourceOf returns the address that the kernel would send from to reach dest.
 func sourceOf(ctx context.Context, dest netip.AddrPort) netip.Addr {
+	if !dest.IsValid() { // the dialer would take it for this host
+		return netip.Addr{}
+	}
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "udp", dest.String())
+	c, err := d.DialUDP(ctx, "udp", netip.AddrPort{}, dest)
 	if err != nil {
 		return netip.Addr{}
 	}
-	defer c.Close() //nolint:errcheck // nothing was sent
+	defer c.Close()
 	local, ok := c.LocalAddr().(*net.UDPAddr)
 	if !ok {
 		return netip.Addr{}

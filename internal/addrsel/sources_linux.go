@@ -38,7 +38,7 @@ func localAddrs() map[netip.Addr]Source {
 	if err != nil {
 		return out
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	if out == nil {
 		out = make(map[netip.Addr]Source)
 	}

@@ -46,7 +46,7 @@ func TestSourceOfSendsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // a test's socket
+	defer l.Close()
 	if a := sourceOf(t.Context(), l.LocalAddr().(*net.UDPAddr).AddrPort()); !a.IsLoopback() {
 		t.Errorf("source %v", a)
 	}
@@ -56,7 +56,7 @@ func TestSourceOfSendsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // a test's socket
+	defer c.Close()
 	if _, err := c.Write([]byte("mark")); err != nil {
 		t.Fatal(err)
 	}

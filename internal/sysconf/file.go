@@ -174,7 +174,7 @@ func readFile(path string, limit int) (fs.FileInfo, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.Close() //nolint:errcheck // read only
+	defer r.Close()
 	info, err := r.Stat()
 	if err != nil {
 		return nil, nil, err

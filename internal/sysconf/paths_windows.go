@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"unsafe"
@@ -14,7 +13,11 @@ import (
 )
 
 func defaultPaths() systemPaths {
-	return systemPaths{hosts: filepath.Join(os.Getenv("SystemRoot"), "System32", "drivers", "etc", "hosts")}
+	dir, err := windows.GetSystemDirectory()
+	if err != nil {
+		return systemPaths{}
+	}
+	return systemPaths{hosts: filepath.Join(dir, "drivers", "etc", "hosts")}
 }
 
 const (

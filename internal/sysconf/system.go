@@ -33,9 +33,10 @@ type System struct {
 }
 
 // Default returns a System that reads the files of this operating system:
-// /etc/resolv.conf, /etc/hosts and /etc/gai.conf; on Windows the hosts file
-// under %SystemRoot%, the name servers and suffix of the network adapters in
-// the place of resolv.conf, and no gai.conf. Nothing is read yet.
+// /etc/resolv.conf, /etc/hosts and /etc/gai.conf; on Windows
+// drivers\etc\hosts under the system directory, the name servers and suffixes of
+// the network adapters in the place of resolv.conf, and no gai.conf. Nothing is
+// read yet.
 func Default() *System {
 	paths := defaultPaths()
 	s := NewSystem(paths.resolv, paths.hosts, paths.gai)

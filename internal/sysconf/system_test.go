@@ -165,22 +165,6 @@ func TestSystemKeepsTheLastGoodOne(t *testing.T) {
 	f.server("192.0.2.4", "longer than 262144 octets")
 }
 
-func TestSystemUnreadable(t *testing.T) {
-	if os.Getuid() <= 0 || runtime.GOOS == "windows" {
-		t.Log("permissions stop nobody here; the other tests break the file in other ways")
-		return
-	}
-	f := newFiles(t)
-	f.write("resolv.conf", "nameserver 192.0.2.1\n")
-	f.server("192.0.2.1")
-	f.write("resolv.conf", "nameserver 192.0.2.2\n")
-	if err := os.Chmod(f.path("resolv.conf"), 0); err != nil {
-		t.Fatal(err)
-	}
-	f.later()
-	f.server("192.0.2.1", "permission denied")
-}
-
 func TestSystemWithoutFiles(t *testing.T) {
 	f := newFiles(t)
 	c := f.server("127.0.0.1", "resolv.conf", "going on without it")
