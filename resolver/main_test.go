@@ -3,6 +3,7 @@ package resolver_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,4 +72,50 @@ func over(t testing.TB, script dnstest.Script) (*resolver.Resolver, *dnstest.Ser
 	r := config(t, "", "")
 	r.Servers = []string{s.Addr()}
 	return r, s
+}
+
+// virtual is a resolver on a network in memory, for tests in virtual time.
+func virtual(t *testing.T, resolvConf string, scripts map[string]dnstest.Script) (*resolver.Resolver, *dnstest.Net) {
+	t.Helper()
+	n := dnstest.NewNet(scripts)
+	t.Cleanup(n.Close)
+	r := config(t, resolvConf, "")
+	r.Dial = n.Dial
+	return r, n
+}
+
+// one is the configuration with one server, and with two.
+const (
+	one = "nameserver 192.0.2.53\n"
+	two = "nameserver 192.0.2.53\nnameserver 192.0.2.54\n"
+)
+
+// onServer is the network with one server.
+func onServer(script dnstest.Script) map[string]dnstest.Script {
+	return map[string]dnstest.Script{serverAddr: script}
+}
+
+// typed asks script for one type and base for the others.
+func typed(typ string, script, base dnstest.Script) dnstest.Script {
+	return dnstest.Overlay(base, func(q dnstest.Query) bool { return q.Type == typ }, script)
+}
+
+// set are the addresses of an answer, as text, in order of the record.
+func set(a *resolver.Answer) []string {
+	var out []string
+	if a == nil {
+		return nil
+	}
+	for _, e := range a.Record.All() {
+		out = append(out, e.Addr().String())
+	}
+	return out
+}
+
+// same reports whether two lists have the same elements.
+func same(a, b []string) bool {
+	a, b = slices.Clone(a), slices.Clone(b)
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
 }

@@ -1,0 +1,378 @@
+package resolver_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnstest"
+	"github.com/af-multipath/mpresolve/resolver"
+)
+
+var (
+	drop     = dnstest.Always(dnstest.Action{Drop: true})
+	wwwBoth  = []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+	wwwFour  = []string{"192.0.2.1", "192.0.2.2"}
+	wwwSix   = []string{"2001:db8::1"}
+	lateness = 400 * time.Millisecond
+)
+
+// timed is a look-up and how long it took.
+func timed(t *testing.T, r *resolver.Resolver, name string) (*resolver.Answer, error, time.Duration) { //nolint:revive // the time is the last
+	t.Helper()
+	start := time.Now()
+	a, err := r.Lookup(t.Context(), name)
+	return a, err, time.Since(start)
+}
+
+// TestOneRoundTrip: A and AAAA are asked at the same moment, each from a socket
+// of its own, and the look-up takes as long as one of them.
+func TestOneRoundTrip(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, n := virtual(t, one, onServer(late(dual())))
+		a, err, took := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwBoth) || took != rtt {
+			t.Errorf("got %v, %v after %v; want %v after %v", set(a), err, took, wwwBoth, rtt)
+		}
+		qs := n.Server(serverAddr).Queries()
+		if len(qs) != 2 || !qs[0].At.Equal(qs[1].At) || qs[0].Type == qs[1].Type {
+			t.Errorf("queries %+v, want A and AAAA at the same moment", qs)
+		}
+		if len(n.Dials()) != 2 {
+			t.Errorf("sockets %v, want two", n.Dials())
+		}
+		if a.Families[0].Elapsed != rtt || a.Families[1].Elapsed != rtt {
+			t.Errorf("families %+v", a.Families)
+		}
+	})
+}
+
+// TestFamilyNeverAnswered: the other family comes after one round trip and the
+// Resolution Delay, not after the time-out.
+func TestFamilyNeverAnswered(t *testing.T) {
+	tests := map[string]struct {
+		silent string
+		want   []string
+		index  int
+	}{
+		"AAAA": {"AAAA", wwwFour, 0},
+		"A":    {"A", wwwSix, 1},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := virtual(t, one, onServer(typed(tc.silent, drop, late(dual()))))
+				a, err, took := timed(t, r, "www.example.")
+				if err != nil || !same(set(a), tc.want) || took != rtt+resolver.DefaultResolutionDelay {
+					t.Errorf("got %v, %v after %v", set(a), err, took)
+				}
+				f := a.Families[tc.index]
+				if f.Type != tc.silent || !errors.Is(f.Err, resolver.ErrPending) {
+					t.Errorf("silent family %+v, want ErrPending", f)
+				}
+			})
+		})
+	}
+}
+
+// TestLateFamily: what comes after the look-up has returned is in the cache for
+// the next.
+func TestLateFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(q dnstest.Query) dnstest.Action {
+			a := dual()(q)
+			a.Delay = lateness
+			return a
+		}
+		r, n := virtual(t, one, onServer(typed("A", slow, late(dual()))))
+		a, err, took := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwSix) || took != rtt+resolver.DefaultResolutionDelay {
+			t.Fatalf("got %v, %v after %v", set(a), err, took)
+		}
+		time.Sleep(lateness)
+		a, err, took = timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwBoth) || took != 0 {
+			t.Errorf("second: got %v, %v after %v; want both from the cache", set(a), err, took)
+		}
+		if len(n.Server(serverAddr).Queries()) != 2 {
+			t.Errorf("queries %+v, want two", n.Server(serverAddr).Queries())
+		}
+	})
+}
+
+func TestWaitAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(q dnstest.Query) dnstest.Action {
+			a := dual()(q)
+			a.Delay = lateness
+			return a
+		}
+		r, _ := virtual(t, one, onServer(typed("AAAA", slow, late(dual()))))
+		r.WaitAll = true
+		a, err, took := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwBoth) || took != lateness {
+			t.Errorf("got %v, %v after %v; want both after %v", set(a), err, took, lateness)
+		}
+	})
+}
+
+// TestNegativeFamilyDoesNotStartTheGrace: an empty AAAA is no reason to give
+// the A less time.
+func TestNegativeFamilyDoesNotStartTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(q dnstest.Query) dnstest.Action {
+			a := dual()(q)
+			a.Delay = lateness
+			return a
+		}
+		r, n := virtual(t, two, map[string]dnstest.Script{serverAddr: typed("A", slow, late(dual())), otherAddr: late(dual())})
+		a, err, took := timed(t, r, "four.example.")
+		if err != nil || !same(set(a), []string{"192.0.2.4"}) || took != lateness {
+			t.Errorf("got %v, %v after %v", set(a), err, took)
+		}
+		if qs := n.Server(otherAddr).Queries(); len(qs) != 0 {
+			t.Errorf("the other server was asked %+v: an empty AAAA is an answer", qs)
+		}
+	})
+}
+
+// TestUnusableFamilyDoesNotStartTheGrace: a quick answer of nothing but
+// loopback addresses does not shut out the right one.
+func TestUnusableFamilyDoesNotStartTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(q dnstest.Query) dnstest.Action {
+			a := dual()(q)
+			a.Delay = lateness
+			return a
+		}
+		forged := dnstest.Always(dnstest.Action{Answer: []string{"@ 60 IN AAAA ::1"}})
+		r, _ := virtual(t, one, onServer(typed("A", slow, forged)))
+		a, err := r.Lookup(t.Context(), "www.example.")
+		if err != nil || !same(set(a), wwwFour) || len(a.Dropped) != 1 {
+			t.Errorf("got %v, %v, dropped %v", set(a), err, a.Dropped)
+		}
+	})
+}
+
+// TestFailingFamily: one family's failure is its own.
+func TestFailingFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := virtual(t, one, onServer(typed("AAAA", dnstest.Always(dnstest.Action{RCode: 2}), late(dual()))))
+		a, err, took := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwFour) || took != rtt {
+			t.Errorf("got %v, %v after %v", set(a), err, took)
+		}
+		if !errors.Is(a.Families[0].Err, resolver.ErrServerFailure) {
+			t.Errorf("AAAA: %v, want a server failure", a.Families[0].Err)
+		}
+	})
+}
+
+// TestFirstServerDead: the second is asked after the hedge time, and first from
+// then on.
+func TestFirstServerDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := virtual(t, two, map[string]dnstest.Script{serverAddr: drop, otherAddr: late(dual())})
+		a, err, took := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwBoth) || took != 500*time.Millisecond+rtt {
+			t.Errorf("got %v, %v after %v", set(a), err, took)
+		}
+		if a.Families[0].Server != otherAddr {
+			t.Errorf("answered by %s, want %s", a.Families[0].Server, otherAddr)
+		}
+		if _, err, took = timed(t, r, "four.example."); err != nil || took != rtt {
+			t.Errorf("second look-up: %v after %v, want %v", err, took, rtt)
+		}
+	})
+}
+
+func TestTruncatedAndEDNSAndForgeries(t *testing.T) {
+	tests := map[string]struct {
+		change func(*dnstest.Action, dnstest.Query)
+		took   time.Duration
+	}{
+		"truncated": {func(a *dnstest.Action, _ dnstest.Query) { a.Truncate = true }, 2 * rtt},
+		"chokes on EDNS": {func(a *dnstest.Action, q dnstest.Query) {
+			if q.EDNS {
+				*a = dnstest.Action{RCode: 1, Delay: rtt}
+			}
+		}, 2 * rtt},
+		"forged first": {func(a *dnstest.Action, _ dnstest.Query) {
+			f := dnstest.Action{Answer: []string{"@ 60 IN A 198.51.100.66", "@ 60 IN AAAA 2001:db8::66"}}
+			id, question, source := f, f, f
+			id.WrongID, question.WrongQuestion, source.WrongSource = true, true, true
+			a.Before = []dnstest.Action{id, question, source}
+		}, rtt},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := virtual(t, one, onServer(func(q dnstest.Query) dnstest.Action {
+					a := late(dual())(q)
+					tc.change(&a, q)
+					return a
+				}))
+				a, err, took := timed(t, r, "www.example.")
+				if err != nil || !same(set(a), wwwBoth) || took != tc.took {
+					t.Errorf("got %v, %v after %v, want %v", set(a), err, took, tc.took)
+				}
+			})
+		})
+	}
+}
+
+// TestCoalescing: many callers, one query for each family (CVE-2023-30464).
+func TestCoalescing(t *testing.T) {
+	const callers = 60
+	synctest.Test(t, func(t *testing.T) {
+		r, n := virtual(t, one, onServer(late(dual())))
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				if a, err := r.Lookup(t.Context(), "www.example."); err != nil || !same(set(a), wwwBoth) {
+					t.Errorf("got %v, %v", set(a), err)
+				}
+			})
+		}
+		wg.Wait()
+		if qs := n.Server(serverAddr).Queries(); len(qs) != 2 {
+			t.Errorf("%d queries, want 2", len(qs))
+		}
+	})
+}
+
+func TestCancelAndDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := virtual(t, one, onServer(drop))
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		start := time.Now()
+		_, err := r.Lookup(ctx, "www.example.")
+		if !errors.Is(err, resolver.ErrCanceled) || !errors.Is(err, context.Canceled) || time.Since(start) != time.Second {
+			t.Errorf("canceled: got %v after %v", err, time.Since(start))
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = r.Lookup(ctx, "www.example.")
+		var e *resolver.Error
+		if !errors.Is(err, resolver.ErrTimeout) || !errors.As(err, &e) || !e.Timeout() || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("deadline: got %v", err)
+		}
+	})
+}
+
+// TestDeadlineWithOneFamily: what has come by the deadline is an answer.
+func TestDeadlineWithOneFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := virtual(t, one, onServer(typed("AAAA", drop, late(dual()))))
+		r.WaitAll = true
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if a, err := r.Lookup(ctx, "www.example."); err != nil || !same(set(a), wwwFour) {
+			t.Errorf("got %v, %v", set(a), err)
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := virtual(t, one, onServer(typed("AAAA", drop, late(dual()))))
+		if _, err := r.Lookup(t.Context(), "www.example."); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := r.Close(); err != nil || time.Since(start) != 0 {
+			t.Errorf("close: %v after %v, want it to cancel what is out", err, time.Since(start))
+		}
+		if _, err := r.Lookup(t.Context(), "www.example."); !errors.Is(err, resolver.ErrClosed) {
+			t.Errorf("after close: %v", err)
+		}
+	})
+}
+
+// TestSingleRequest: with the option, AAAA is asked first and A after its
+// answer.
+func TestSingleRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, n := virtual(t, one+"options single-request\n", onServer(late(dual())))
+		a, err, took := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwBoth) || took != 2*rtt {
+			t.Errorf("got %v, %v after %v; want two round trips", set(a), err, took)
+		}
+		if len(n.Dials()) != 2 {
+			t.Errorf("sockets %v", n.Dials())
+		}
+	})
+}
+
+// TestServerOptions: what resolv.conf says about servers reaches them.
+func TestServerOptions(t *testing.T) {
+	tests := map[string]struct {
+		options string
+		check   func(t *testing.T, n *dnstest.Net, a *resolver.Answer)
+	}{
+		"use-vc": {"use-vc", func(t *testing.T, n *dnstest.Net, a *resolver.Answer) {
+			if q := n.Server(serverAddr).Queries()[0]; q.Proto != "tcp" || a.Families[0].Proto != "tcp" {
+				t.Errorf("asked over %s", q.Proto)
+			}
+		}},
+		"trust-ad": {"trust-ad", func(t *testing.T, n *dnstest.Net, a *resolver.Answer) {
+			if q := n.Server(serverAddr).Queries()[0]; !q.AD || !a.Families[0].Authenticated {
+				t.Errorf("AD asked %v, believed %v; want both", q.AD, a.Families[0].Authenticated)
+			}
+		}},
+		"no trust-ad": {"ndots:1", func(t *testing.T, n *dnstest.Net, a *resolver.Answer) {
+			if q := n.Server(serverAddr).Queries()[0]; q.AD || a.Families[0].Authenticated {
+				t.Errorf("AD asked %v, believed %v; want neither", q.AD, a.Families[0].Authenticated)
+			}
+		}},
+		"rotate": {"rotate", func(t *testing.T, n *dnstest.Net, _ *resolver.Answer) {
+			if a, b := len(n.Server(serverAddr).Queries()), len(n.Server(otherAddr).Queries()); a != 1 || b != 1 {
+				t.Errorf("asked %d and %d times, want one query each", a, b)
+			}
+		}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			script := func(q dnstest.Query) dnstest.Action {
+				a := dual()(q)
+				a.AD = true
+				return a
+			}
+			r, n := virtual(t, two+"options "+tc.options+"\n", map[string]dnstest.Script{serverAddr: script, otherAddr: script})
+			a, err := r.Lookup(t.Context(), "www.example.")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.check(t, n, a)
+		})
+	}
+}
+
+func TestTimeoutAndAttempts(t *testing.T) {
+	tests := map[string]struct {
+		options  string
+		timeout  time.Duration
+		attempts int
+		took     time.Duration
+	}{
+		"resolv.conf":    {"timeout:2 attempts:3", 0, 0, 6 * time.Second},
+		"resolver's own": {"timeout:2 attempts:3", time.Second, 1, time.Second},
+		"defaults":       {"ndots:1", 0, 0, 10 * time.Second},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := virtual(t, one+"options "+tc.options+"\n", onServer(drop))
+				r.Timeout, r.Attempts = tc.timeout, tc.attempts
+				_, err, took := timed(t, r, "www.example.")
+				if !errors.Is(err, resolver.ErrTimeout) || took != tc.took {
+					t.Errorf("got %v after %v, want a time-out after %v", err, took, tc.took)
+				}
+			})
+		})
+	}
+}
