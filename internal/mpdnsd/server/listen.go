@@ -1,0 +1,154 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxReadErrors is how many errors in a row end a UDP loop. Single ones
+	// are an ICMP message about an earlier answer, on some systems.
+	maxReadErrors = 1000
+	// portTries is how often a port that is free for UDP is tried for TCP.
+	portTries = 16
+)
+
+// Listener takes questions at one address, over UDP and TCP.
+type Listener struct {
+	s    *Server
+	addr netip.AddrPort
+	udp  *net.UDPConn
+	tcp  *net.TCPListener
+
+	stopping atomic.Bool
+	loops    sync.WaitGroup // those that take questions
+	inFlight sync.WaitGroup // questions that workers have
+
+	mu    sync.Mutex
+	conns map[*tcpConn]struct{} // guarded by mu
+}
+
+// Listen opens an address and begins to take questions there. Port 0 is any
+// port that is free for both UDP and TCP.
+func (s *Server) Listen(addr netip.AddrPort) (*Listener, error) {
+	l := &Listener{s: s, conns: make(map[*tcpConn]struct{})}
+	if err := l.open(addr); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.close()
+		return nil, net.ErrClosed
+	}
+	s.listeners[l.addr] = l
+	l.loops.Go(l.serveUDP)
+	l.loops.Go(l.serveTCP)
+	return l, nil
+}
+
+// open opens both sockets on one port.
+func (l *Listener) open(addr netip.AddrPort) (err error) {
+	for range portTries {
+		l.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		if err != nil {
+			return fmt.Errorf("listening on %v: %w", addr, err)
+		}
+		l.addr = l.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+		l.addr = netip.AddrPortFrom(addr.Addr(), l.addr.Port()) // [::] reports itself so, 0.0.0.0 may not
+		l.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(l.addr))
+		if err == nil {
+			return nil
+		}
+		_ = l.udp.Close() // nothing was sent
+		if addr.Port() != 0 {
+			break
+		}
+	}
+	return fmt.Errorf("listening on %v: %w", addr, err)
+}
+
+// Addr returns the address listened on, with its real port.
+func (l *Listener) Addr() netip.AddrPort { return l.addr }
+
+// Close stops taking questions at this address, and returns when those taken
+// are answered.
+func (l *Listener) Close() {
+	l.s.mu.Lock()
+	delete(l.s.listeners, l.addr)
+	l.s.mu.Unlock()
+	l.stop()
+	l.drain()
+}
+
+// stop ends all reading; answers still go out.
+func (l *Listener) stop() {
+	l.stopping.Store(true)
+	past := time.Unix(1, 0)
+	_ = l.udp.SetReadDeadline(past) // fails on a closed socket only
+	_ = l.tcp.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		_ = c.net.SetReadDeadline(past)
+	}
+}
+
+// drain waits until all questions taken are answered, and closes the sockets.
+func (l *Listener) drain() {
+	l.loops.Wait()
+	l.inFlight.Wait()
+	l.close()
+}
+
+func (l *Listener) close() {
+	_ = l.udp.Close()
+	_ = l.tcp.Close()
+}
+
+// serveUDP reads datagrams and answers what can be answered at once.
+func (l *Listener) serveUDP() {
+	in := make([]byte, maxQuery)
+	out := make([]byte, 0, maxQuery)
+	for errs := 0; errs < maxReadErrors; {
+		n, client, err := l.udp.ReadFromUDPAddrPort(in)
+		if l.stopping.Load() || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			errs++
+			continue
+		}
+		errs = 0
+		l.datagram(out, in[:n], client)
+	}
+	l.s.options.Log.Error("reading over udp fails again and again, giving up", "listen", l.addr)
+}
+
+// datagram answers one datagram, or gives it to a worker. If all are busy it
+// is dropped: its client will ask again.
+func (l *Listener) datagram(out, packet []byte, client netip.AddrPort) {
+	req := request{packet: packet, client: client, transport: overUDP}
+	out, done := l.s.begin(out, &req)
+	if done {
+		l.sendTo(out, client)
+		return
+	}
+	l.inFlight.Add(1)
+	if !l.s.misses.try(l.s.newJob(&req, l, nil)) {
+		l.inFlight.Done()
+	}
+}
+
+// sendTo sends an answer, if there is one. Whether it arrives is the client's
+// concern.
+func (l *Listener) sendTo(msg []byte, client netip.AddrPort) {
+	if len(msg) > 0 {
+		_, _ = l.udp.WriteToUDPAddrPort(msg, client)
+	}
+}

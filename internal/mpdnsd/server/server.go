@@ -1,0 +1,160 @@
+// Package server takes DNS questions over UDP and TCP and answers them.
+//
+// A packet's way: its header, question and EDNS are read from the raw octets
+// (dnswire.ParseQuery); what must not be answered is dropped, what is wrong
+// gets its code. A cache hit is copied, patched and sent by the loop that read
+// the packet, without an allocation. Everything else goes to a bounded set of
+// workers, which ask a Source: local zones, hosts file, special names, then
+// upstream servers. Where all workers are busy, a datagram is dropped, for its
+// client asks again, and a TCP connection is not read further.
+//
+// UDP and TCP differ in framing and in the answer's size limit only: both go
+// through the same two steps, begin and finish, which answer puts together.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+)
+
+// Bounds that no setting changes.
+const (
+	// answerTimeout bounds the work on one question, whatever the upstream
+	// servers' own time-outs add up to. Stub resolvers give up at 5 to 10 s.
+	answerTimeout = 7 * time.Second
+
+	// maxQuery is the longest request read, in octets.
+	maxQuery = dnswire.MaxMessageLen
+
+	// maxKeptBuffer is the largest buffer that a worker keeps between answers.
+	maxKeptBuffer = 16 << 10
+
+	// workerIdle is how long a worker without a question lives on.
+	workerIdle = 10 * time.Second
+
+	// maxPairs bounds the look-ups of the other address family in flight.
+	maxPairs = 256
+)
+
+// Options are a Server's limits; package config has their meaning, bounds and
+// defaults. The zero value is not usable.
+type Options struct {
+	UDPSize        int // octets
+	Outstanding    int
+	TCPConnections int
+	TCPIdle        time.Duration
+	Log            *slog.Logger
+	Now            func() time.Time // nil: time.Now
+}
+
+// Server answers questions that its listeners take. It is made by New, takes
+// questions after Listen, and is ended by Shutdown.
+//
+// Each listener has its own loops; they share the Server's workers. The Source
+// is swapped as a whole by SetSource, so that each question is answered from
+// one configuration.
+type Server struct {
+	options Options
+	source  atomic.Pointer[Source]
+	ctx     context.Context // of the work on questions; ends with Shutdown
+	cancel  context.CancelFunc
+	misses  *pool[*job]
+	pairs   *pool[pair]
+	buffers sync.Pool // of *[]byte: copies of requests that wait for a worker
+
+	tcpConns  atomic.Int64 // open connections, of all listeners
+	tcpQueued atomic.Int64 // octets of answers that clients have not read
+
+	mu        sync.Mutex
+	closed    bool                         // guarded by mu
+	listeners map[netip.AddrPort]*Listener // by real address; guarded by mu
+}
+
+// New makes a server that answers from source.
+func New(source *Source, o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{options: o, listeners: make(map[netip.AddrPort]*Listener)}
+	s.buffers.New = func() any { return new([]byte) }
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.misses = newPool(o.Outstanding, s.newWorker)
+	s.pairs = newPool(min(maxPairs, o.Outstanding), func() func(pair) { return s.fetchPair })
+	s.SetSource(source)
+	return s
+}
+
+// SetSource has all further questions answered from source.
+func (s *Server) SetSource(source *Source) { s.source.Store(source.complete()) }
+
+// Shutdown stops taking questions, waits until those taken are answered or ctx
+// is done, and closes everything. What is not answered by then gets SERVFAIL.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	var all []*Listener
+	for _, l := range s.listeners {
+		all = append(all, l)
+	}
+	s.mu.Unlock()
+
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	var wg sync.WaitGroup
+	for _, l := range all {
+		l.stop()
+		wg.Go(l.drain)
+	}
+	wg.Wait()
+	err := ctx.Err()
+	s.cancel()
+	s.misses.close()
+	s.pairs.close()
+	if err != nil {
+		return errors.New("some questions were not answered in time")
+	}
+	return nil
+}
+
+// job is one question that waits for or has a worker.
+type job struct {
+	buf *[]byte // the request, from Server.buffers; query points into it
+	req request
+	l   *Listener
+	tcp *tcpConn // nil: over UDP, to req.client
+}
+
+// newJob copies a request, whose packet belongs to the loop that read it.
+func (s *Server) newJob(req *request, l *Listener, tcp *tcpConn) *job {
+	j := &job{buf: s.buffers.Get().(*[]byte), req: *req, l: l, tcp: tcp}
+	*j.buf = append((*j.buf)[:0], req.packet...)
+	j.req.move(*j.buf)
+	return j
+}
+
+// newWorker returns what one worker does with each job; its buffer is its own.
+func (s *Server) newWorker() func(*job) {
+	var out []byte
+	return func(j *job) {
+		out = s.finish(s.ctx, out[:0], &j.req)
+		if j.tcp != nil {
+			j.tcp.send(append([]byte(nil), out...))
+		} else {
+			j.l.sendTo(out, j.req.client)
+		}
+		if cap(out) > maxKeptBuffer {
+			out = nil
+		}
+		if cap(*j.buf) <= maxKeptBuffer {
+			s.buffers.Put(j.buf)
+		}
+		j.l.inFlight.Done()
+	}
+}

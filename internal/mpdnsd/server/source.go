@@ -1,0 +1,179 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/zone"
+	"github.com/af-multipath/mpresolve/internal/sysconf"
+	"github.com/af-multipath/mpresolve/internal/upstream"
+	"github.com/af-multipath/mpresolve/resolver"
+)
+
+// Where a reply came from that no upstream server gave.
+const (
+	protoZone    = "zone"
+	protoHosts   = "hosts"
+	protoSpecial = "special"
+	protoMerged  = "multipath"
+)
+
+// maxZoneHops is how often an alias may lead from one local zone to another.
+const maxZoneHops = 8
+
+// Source is what questions are answered from, in this order: the cache (whose
+// content came from Upstream), the local zones, the hosts file, the special
+// names of RFC 6761, Upstream. It must not be changed after its first use.
+type Source struct {
+	Zones   zone.Set
+	Hosts   func(now time.Time) *sysconf.Hosts // nil: none
+	Special bool                               // answer the names of RFC 6761 here
+	Cache   *dnscache.Cache                    // what Upstream puts its replies into
+	// Upstream answers what is not local; nil where there is no server to ask.
+	Upstream upstream.Exchanger
+	// Multipath is the type of the MULTIPATH record; 0 for none.
+	Multipath dnswire.Type
+	Pair      bool             // fetch A and AAAA together
+	Now       func() time.Time // nil: time.Now
+
+	merge *resolver.Resolver
+}
+
+// complete makes what needs the other fields.
+func (s *Source) complete() *Source {
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	if s.Multipath != 0 {
+		s.merge = newMerge(s)
+	}
+	return s
+}
+
+// Reasons why a question cannot be answered; explain turns them into codes.
+var (
+	errNoUpstream  = errors.New("no upstream server is configured")
+	errNoRecursion = errors.New("not known here, and recursion was not desired")
+)
+
+// answer answers a question that is not in the cache. Without recursion, only
+// what is local is looked at.
+func (s *Source) answer(ctx context.Context, q upstream.Query, recursion bool) (upstream.Reply, error) {
+	if s.Multipath != 0 && q.Type == s.Multipath {
+		if !recursion && !s.isLocal(dnswire.Question{Name: q.Name, Type: dnswire.TypeA, Class: q.Class}) {
+			return upstream.Reply{}, errNoRecursion
+		}
+		return s.multipath(ctx, q)
+	}
+	if !recursion && !s.isLocal(q.Question) {
+		return upstream.Reply{}, errNoRecursion
+	}
+	return s.Exchange(ctx, q)
+}
+
+// Exchange implements upstream.Exchanger: every type but MULTIPATH, which is
+// made from what Exchange returns.
+func (s *Source) Exchange(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+	if z := s.Zones.Find(q.Name, q.Type); z != nil {
+		return s.fromZone(ctx, z, q)
+	}
+	if r, proto, ok := s.local(q.Question); ok {
+		return packed(r, proto, q.Question)
+	}
+	return s.forward(ctx, q)
+}
+
+// forward asks upstream.
+func (s *Source) forward(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+	if s.Upstream == nil {
+		return upstream.Reply{}, errNoUpstream
+	}
+	return s.Upstream.Exchange(ctx, q)
+}
+
+// isLocal reports whether the first name of an answer is not upstream's.
+func (s *Source) isLocal(q dnswire.Question) bool {
+	if s.Zones.Find(q.Name, q.Type) != nil {
+		return true
+	}
+	_, _, ok := s.local(q)
+	return ok
+}
+
+// packed is a local reply as a message.
+func packed(r zone.Reply, proto string, q dnswire.Question) (upstream.Reply, error) {
+	msg, err := r.Pack(q)
+	if err != nil {
+		return upstream.Reply{}, err
+	}
+	return upstream.Reply{Msg: msg, Proto: proto}, nil
+}
+
+// fromZone answers from a zone. Where an alias leads out of it, the rest comes
+// from another zone or from wherever that name is known: clients of a stub
+// resolver expect whole answers.
+func (s *Source) fromZone(ctx context.Context, z *zone.Zone, q upstream.Query) (upstream.Reply, error) {
+	r := z.Answer(q.Name, q.Type)
+	for hops := 0; r.Target != ""; hops++ {
+		if hops == maxZoneHops {
+			return upstream.Reply{}, fmt.Errorf("%v: aliases lead from zone to zone more than %d times", q.Name, maxZoneHops)
+		}
+		next := s.Zones.Find(r.Target, q.Type)
+		if next == nil {
+			return s.beyond(ctx, r, q)
+		}
+		more := next.Answer(r.Target, q.Type)
+		more.Authoritative = r.Authoritative // it is about the first name (RFC 1034 section 6.2.7)
+		more.Answer = append(r.Answer[:len(r.Answer):len(r.Answer)], more.Answer...)
+		r = more
+	}
+	return packed(r, protoZone, q.Question)
+}
+
+// beyond completes a zone's answer whose last alias leads out of all zones.
+func (s *Source) beyond(ctx context.Context, r zone.Reply, q upstream.Query) (upstream.Reply, error) {
+	rest := q
+	rest.Name = r.Target
+	reply, err := s.Exchange(ctx, rest)
+	if err != nil {
+		return upstream.Reply{}, fmt.Errorf("%v, alias of %v: %w", r.Target, q.Name, err)
+	}
+	var m dns.Msg
+	if err := m.Unpack(reply.Msg); err != nil {
+		return upstream.Reply{}, fmt.Errorf("%v, alias of %v: reading the reply: %w", r.Target, q.Name, err)
+	}
+	r.Answer = append(r.Answer[:len(r.Answer):len(r.Answer)], m.Answer...)
+	r.Authority = m.Ns
+	r.RCode = reply.RCode()
+	return packed(r, protoZone, q.Question)
+}
+
+// explain gives the response code and the extended error (RFC 8914) for the
+// reason why there is no reply.
+func explain(err error) (rcode dnswire.RCode, code dnswire.EDE, text string) {
+	var ue *upstream.Error
+	var tooLarge *tooLargeError
+	switch {
+	case errors.Is(err, errNoRecursion):
+		return dnswire.RCodeRefused, dnswire.EDENotAuthoritative, err.Error()
+	case errors.As(err, &tooLarge):
+		return dnswire.RCodeServerFailure, dnswire.EDEOther, err.Error()
+	case errors.Is(err, errNoUpstream), errors.Is(err, upstream.ErrNoServers):
+		return dnswire.RCodeServerFailure, dnswire.EDENoReachableServer, errNoUpstream.Error()
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ue) && ue.Timeout:
+		return dnswire.RCodeServerFailure, dnswire.EDENoReachableServer, "no upstream server answered in time"
+	case errors.Is(err, context.Canceled):
+		return dnswire.RCodeServerFailure, dnswire.EDENotReady, "shutting down"
+	case errors.Is(err, upstream.ErrMalformed):
+		return dnswire.RCodeServerFailure, dnswire.EDEInvalidData, err.Error()
+	case ue != nil:
+		return dnswire.RCodeServerFailure, dnswire.EDENetworkError, err.Error()
+	}
+	return dnswire.RCodeServerFailure, dnswire.EDEOther, err.Error()
+}
