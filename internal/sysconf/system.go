@@ -35,11 +35,15 @@ type System struct {
 // Default returns a System that reads the files of this operating system:
 // /etc/resolv.conf, /etc/hosts and /etc/gai.conf; on Windows
 // drivers\etc\hosts under the system directory, the name servers and suffixes of
-// the network adapters in the place of resolv.conf, and no gai.conf. Nothing is
-// read yet.
+// the network adapters in the place of resolv.conf, and no gai.conf. The variables
+// LOCALDOMAIN and RES_OPTIONS of the environment amend resolv.conf, as its manual
+// page says. No file is read yet.
 func Default() *System {
 	paths := defaultPaths()
 	s := NewSystem(paths.resolv, paths.hosts, paths.gai)
+	s.resolv.parse = parseResolvFile(paths.resolv, environment{
+		localDomain: os.Getenv("LOCALDOMAIN"), resOptions: os.Getenv("RES_OPTIONS"),
+	})
 	if paths.resolv == "" {
 		s.resolv.generate = adapterConf
 	}
@@ -50,7 +54,7 @@ func Default() *System {
 // that there is no such file. Nothing is read yet.
 func NewSystem(resolvPath, hostsPath, gaiPath string) *System {
 	return &System{
-		resolv: file[*ResolvConf]{path: resolvPath, limit: MaxResolvConfOctets, parse: parseResolvFile(resolvPath)},
+		resolv: file[*ResolvConf]{path: resolvPath, limit: MaxResolvConfOctets, parse: parseResolvFile(resolvPath, environment{})},
 		hosts:  file[*Hosts]{path: hostsPath, limit: MaxHostsOctets, parse: parseHostsFile},
 		gai:    file[[]byte]{path: gaiPath, limit: MaxGaiConfOctets, parse: parseGaiFile, optional: true},
 	}
@@ -99,10 +103,13 @@ func (s *System) Warnings(now time.Time) []string {
 	return w
 }
 
-// parseResolvFile returns a parser that notes path. "no-reload" pins the file.
-func parseResolvFile(path string) func([]byte) (*ResolvConf, bool) {
+// parseResolvFile returns a parser that notes path and lets env amend what the
+// file says. "no-reload" pins the file.
+func parseResolvFile(path string, env environment) func([]byte) (*ResolvConf, bool) {
 	return func(b []byte) (*ResolvConf, bool) {
-		c := withHostSearch(ParseResolvConf(bytes.NewReader(b)))
+		c := ParseResolvConf(bytes.NewReader(b))
+		env.amend(c)
+		withHostSearch(c)
 		if b != nil {
 			c.Path = path
 		}
@@ -114,19 +121,34 @@ func parseHostsFile(b []byte) (*Hosts, bool) { return ParseHosts(bytes.NewReader
 
 func parseGaiFile(b []byte) ([]byte, bool) { return b, false }
 
+// environment is the variables that resolv.conf(5) names; "" is unset.
+type environment struct{ localDomain, resOptions string }
+
+// amend replaces the search list of c by LOCALDOMAIN and adds RES_OPTIONS to its
+// options.
+func (e environment) amend(c *ResolvConf) {
+	p := resolvParser{conf: c, warnings: warnings{file: "environment", list: c.Warnings}}
+	if domains := strings.Fields(e.localDomain); len(domains) > 0 {
+		p.search("LOCALDOMAIN", domains)
+	}
+	for o := range strings.FieldsSeq(e.resOptions) {
+		p.option(o)
+	}
+	c.Warnings = p.list
+}
+
 // withHostSearch gives c the search list that resolv.conf(5) describes for a
 // file without one: what follows the first dot of the host's name.
-func withHostSearch(c *ResolvConf) *ResolvConf {
+func withHostSearch(c *ResolvConf) {
 	if c.Search != nil {
-		return c
+		return
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("resolv.conf: no search list, and the host's name is not known: %v", err))
-		return c
+		return
 	}
 	c.Search = hostSearch(host)
-	return c
 }
 
 // hostSearch is the search list that a host's name implies, nil if none.

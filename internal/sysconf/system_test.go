@@ -298,14 +298,38 @@ func TestHostSearch(t *testing.T) {
 		}
 	}
 	// A file that says something about the list is left alone.
-	if c := withHostSearch(ParseResolvConf(strings.NewReader("search .\n"))); !slices.Equal(c.Search, []string{"."}) {
+	c := ParseResolvConf(strings.NewReader("search .\n"))
+	if withHostSearch(c); !slices.Equal(c.Search, []string{"."}) {
 		t.Errorf("search %q", c.Search)
+	}
+}
+
+func TestEnvironmentAmends(t *testing.T) {
+	c := ParseResolvConf(strings.NewReader("search a.example\noptions ndots:2 rotate\n"))
+	environment{localDomain: " b.example c..example ", resOptions: "ndots:3 attempts:9"}.amend(c)
+	if !slices.Equal(c.Search, []string{"b.example"}) || c.Ndots != 3 || c.Attempts != MaxAttempts || !c.Rotate {
+		t.Errorf("%+v", c)
+	}
+	want := []string{
+		`environment: LOCALDOMAIN domain "c..example": empty label: ignored`,
+		`environment: option "attempts:9" is outside 1 to 5: taken as 5`,
+	}
+	if !slices.Equal(c.Warnings, want) {
+		t.Errorf("warnings %q, want %q", c.Warnings, want)
+	}
+	before := *c
+	if (environment{}).amend(c); !slices.Equal(c.Search, before.Search) || c.Ndots != before.Ndots {
+		t.Errorf("an empty environment changed %+v to %+v", before, *c)
 	}
 }
 
 // The files of this machine, whatever they hold, are read without trouble.
 func TestDefault(t *testing.T) {
+	t.Setenv("LOCALDOMAIN", "env.example")
 	s, now := Default(), time.Now()
+	if got := s.Resolv(now).Search; !slices.Equal(got, []string{"env.example"}) {
+		t.Errorf("search list %q, want LOCALDOMAIN's", got)
+	}
 	if len(s.Resolv(now).Servers) == 0 || s.Hosts(now) == nil {
 		t.Error("no servers or no hosts")
 	}

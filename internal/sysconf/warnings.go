@@ -3,19 +3,24 @@ package sysconf
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
 // warnings collects what a parser has to say about a file, up to MaxWarnings.
 type warnings struct {
 	file string
-	line int // the line being read, from 1
+	line int // the line being read, from 1; 0 if there are no lines
 	list []string
 }
 
 // warn adds a warning about the current line.
 func (w *warnings) warn(format string, args ...any) {
-	w.add(fmt.Sprintf("%s:%d: ", w.file, w.line) + fmt.Sprintf(format, args...))
+	where := w.file
+	if w.line > 0 {
+		where += ":" + strconv.Itoa(w.line)
+	}
+	w.add(where + ": " + fmt.Sprintf(format, args...))
 }
 
 func (w *warnings) add(s string) {
