@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -67,6 +68,9 @@ func (r *Resolver) candidates(e *engine, ascii string, wire dnswire.Name) []dnsw
 func checkName(name string) (string, dnswire.Name, error) {
 	if name == "" {
 		return "", "", errors.New("it is empty")
+	}
+	if !utf8.ValidString(name) {
+		return "", "", errors.New("it is not UTF-8")
 	}
 	ascii := name
 	if !isASCII(name) {
