@@ -26,9 +26,10 @@ const (
 	// connection.
 	maxCandidates = 64
 
-	// joinSettle is how long after a join an end without an error means that
-	// the peer took it back: its subflow limit is reached.
-	joinSettle = time.Second
+	// joinSettle is how long, besides two round trips, after a join an end
+	// without an error means that the peer took it back: its subflow limit is
+	// reached.
+	joinSettle = 50 * time.Millisecond
 
 	// minEstablishRetry and maxEstablishRetry bound the pauses between tries to
 	// join a connection that is not fully established. The event normally comes
@@ -296,7 +297,7 @@ func (j *joiner) joined(now time.Time, n *join, local netip.AddrPort) []joinActi
 // closed takes in the end of a subflow, or of an attempt at one.
 func (j *joiner) closed(now time.Time, n *join, e mptcp.Event) []joinAction {
 	switch {
-	case n.state == joinActive && !e.HasError && now.Sub(n.proven) < joinSettle:
+	case n.state == joinActive && !e.HasError && n.isNew(now):
 		return j.end(now, n, hostid.LimitReached, errSubflowLimit)
 	case n.state == joinActive && e.HasError:
 		n.state, n.err = joinEnded, e.Errno
@@ -309,6 +310,11 @@ func (j *joiner) closed(now time.Time, n *join, e mptcp.Event) []joinAction {
 		return j.end(now, n, hostid.NotMPTCP, nil)
 	}
 	return nil
+}
+
+// isNew reports whether the subflow was established a moment ago.
+func (n *join) isNew(now time.Time) bool {
+	return now.Sub(n.proven) < 2*n.proven.Sub(n.begun)+joinSettle
 }
 
 // outcomeOf returns what the error of a join says.

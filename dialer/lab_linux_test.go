@@ -1,9 +1,13 @@
 package dialer
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"golang.org/x/sync/errgroup"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -21,13 +25,13 @@ import (
 // another host.
 var (
 	client1v4 = netip.MustParseAddr("10.0.1.2")
-	client1v6 = netip.MustParseAddr("fd00:1::2")
+	client1v6 = netip.MustParseAddr("2001:db8:1::2")
 	server1v4 = netip.MustParseAddr("10.1.1.2")
-	server1v6 = netip.MustParseAddr("fd00:11::2")
+	server1v6 = netip.MustParseAddr("2001:db8:11::2")
 	server2v4 = netip.MustParseAddr("10.1.2.2")
-	server2v6 = netip.MustParseAddr("fd00:12::2")
+	server2v6 = netip.MustParseAddr("2001:db8:12::2")
 	otherv4   = netip.MustParseAddr("10.2.1.2")
-	otherv6   = netip.MustParseAddr("fd00:21::2")
+	otherv6   = netip.MustParseAddr("2001:db8:21::2")
 )
 
 const (
@@ -59,7 +63,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{Lab: labtest.New(t, testlab.Options{})}
 	for _, addrs := range [][]netip.Prefix{
 		{netip.PrefixFrom(client1v4, 24), netip.PrefixFrom(client1v6, 64)},
-		{netip.MustParsePrefix("10.0.2.2/24"), netip.MustParsePrefix("fd00:2::2/64")},
+		{netip.MustParsePrefix("10.0.2.2/24"), netip.MustParsePrefix("2001:db8:2::2/64")},
 	} {
 		if _, err := w.AddClientLink(testlab.LinkSpec{Addrs: addrs, Delay: labDelay}); err != nil {
 			t.Fatal(err)
@@ -277,4 +281,27 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-var _ = errors.Is
+// transfer sends random octets to an echo server and checks that the same come
+// back. The channel has the result.
+func transfer(t *testing.T, c net.Conn, octets int64) <-chan error {
+	t.Helper()
+	out := make(chan error, 1)
+	sent, received := sha256.New(), sha256.New()
+	var group errgroup.Group
+	group.Go(func() error {
+		_, err := io.CopyN(io.MultiWriter(c, sent), rand.NewChaCha8([32]byte{1}), octets)
+		return err
+	})
+	group.Go(func() error {
+		_, err := io.CopyN(received, c, octets)
+		return err
+	})
+	go func() {
+		err := group.Wait()
+		if err == nil && !bytes.Equal(sent.Sum(nil), received.Sum(nil)) {
+			err = errors.New("other octets came back")
+		}
+		out <- err
+	}()
+	return out
+}
