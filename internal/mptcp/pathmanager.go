@@ -117,4 +117,7 @@ const (
 	opBackup   = "set backup"
 	opAnnounce = "announce address"
 	opRemove   = "remove address"
+
+	opReadLimits = "read limits"
+	opSetLimits  = "set limits"
 )

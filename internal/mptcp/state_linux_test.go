@@ -156,6 +156,21 @@ func TestKernelSystem(t *testing.T) {
 	})
 }
 
+func TestKernelLimits(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		want := mptcp.Limits{Known: true, Subflows: 5, AddAddrAccepted: 3}
+		if err := mptcp.SetLimits(want); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := mptcp.ReadSystem(); err != nil || s.Limits != want {
+			t.Errorf("%+v, %v", s.Limits, err)
+		}
+		if err := mptcp.SetLimits(mptcp.Limits{Subflows: 9}); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("limit 9: %v", err)
+		}
+	})
+}
+
 // TestKernelWithoutNetAdmin gives up the capability on one thread.
 func TestKernelWithoutNetAdmin(t *testing.T) {
 	inNamespace(t, func(t *testing.T) {
@@ -174,6 +189,9 @@ func TestKernelWithoutNetAdmin(t *testing.T) {
 			}
 			if _, err := mptcp.OpenPathManager(); !errors.Is(err, mptcp.ErrNotPermitted) {
 				t.Errorf("open: %v", err)
+			}
+			if err := mptcp.SetLimits(mptcp.Limits{}); !errors.Is(err, mptcp.ErrNotPermitted) {
+				t.Errorf("set limits: %v", err)
 			}
 			if s, err := mptcp.ReadSystem(); err != nil || s.NetAdmin || !s.Limits.Known {
 				t.Errorf("system: %+v, %v", s, err)

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -124,45 +122,6 @@ func ownsNetNS() bool {
 		return !errors.Is(err, unix.EPERM) // a kernel without namespaces has one owner
 	}
 	return unix.Close(owner) == nil
-}
-
-// readLimits asks the kernel for the limits of its own path manager.
-func readLimits() (Limits, error) {
-	c, err := dial()
-	if err != nil {
-		return Limits{}, err
-	}
-	defer c.Close() //nolint:errcheck // nothing is lost
-	family, err := c.GetFamily(familyName)
-	if err != nil {
-		return Limits{}, err
-	}
-	msg := genetlink.Message{Header: genetlink.Header{Command: cmdGetLimits, Version: familyVersion}}
-	replies, err := c.Execute(msg, family.ID, netlink.Request)
-	if err != nil || len(replies) == 0 {
-		return Limits{}, err
-	}
-	return parseLimits(replies[0].Data)
-}
-
-func parseLimits(attrs []byte) (Limits, error) {
-	d, err := netlink.NewAttributeDecoder(attrs)
-	if err != nil {
-		return Limits{}, err
-	}
-	limits := Limits{Known: true}
-	for d.Next() {
-		switch d.Type() {
-		case attrSubflows:
-			limits.Subflows = int(d.Uint32())
-		case attrAddAddrAccepted:
-			limits.AddAddrAccepted = int(d.Uint32())
-		}
-	}
-	if err := d.Err(); err != nil {
-		return Limits{}, err
-	}
-	return limits, nil
 }
 
 // readPathManager knows both names of the setting. Kernels with neither have
