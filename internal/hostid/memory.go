@@ -29,9 +29,10 @@ const (
 // full, the pair not used for the longest time is forgotten.
 //
 // A proof is overruled only by a later one: a failure that proves nothing puts
-// the next try off, and leaves the verdict. Sameness carries over: if a and b
-// are the same, and b and c, then so are a and c. What was seen of a pair itself
-// goes before what follows from others.
+// the next try off, and leaves the verdict. Among the addresses that are asked
+// for together sameness carries over: if a and b are the same, and b and c, then
+// so are a and c. What was seen of a pair itself goes before what follows from
+// others.
 //
 // The methods are safe for concurrent use. The zero value is not usable; see
 // [NewMemory].
