@@ -112,10 +112,11 @@ func parseHexAddr(s string) (netip.Addr, bool) {
 
 // isTunnel reports whether the interface carries IPv6 in IPv4.
 func isTunnel(name string) bool {
-	b, err := os.ReadFile(sysClassNet + name + "/type")
-	if err != nil {
-		return false
-	}
-	hw, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	return err == nil && (hw == arphrdSIT || hw == arphrdTunnel)
+	hardware, err := os.ReadFile(sysClassNet + name + "/type")
+	return err == nil && isTunnelType(string(hardware))
+}
+
+func isTunnelType(hardware string) bool {
+	n, err := strconv.Atoi(strings.TrimSpace(hardware))
+	return err == nil && (n == arphrdSIT || n == arphrdTunnel)
 }

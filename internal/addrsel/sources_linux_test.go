@@ -58,3 +58,13 @@ func TestLocalAddrs(t *testing.T) {
 		t.Error("lo is taken for a tunnel")
 	}
 }
+
+func TestIsTunnelType(t *testing.T) {
+	for hardware, want := range map[string]bool{
+		"776\n": true, "768\n": true, "772\n": false, "1\n": false, "": false, "x": false,
+	} {
+		if got := isTunnelType(hardware); got != want {
+			t.Errorf("%q: %v", hardware, got)
+		}
+	}
+}

@@ -2,8 +2,8 @@ package sysconf
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -32,6 +32,8 @@ type file[T any] struct {
 	// parse makes a T of the contents, nil if there are none; pinned means
 	// never look again.
 	parse func([]byte) (value T, pinned bool)
+	// tell returns value with a problem added to its warnings; nil if it has none.
+	tell func(value T, problem string) T
 	// generate, if not nil, is where the contents come from in place of path.
 	generate func() ([]byte, error)
 
@@ -41,12 +43,14 @@ type file[T any] struct {
 
 // snapshot is the outcome of one look. It is not changed once published.
 type snapshot[T any] struct {
-	value   T      // of the last good contents, parse(nil) if there never were any
-	problem string // why value is not what the file says now, "" if it is
+	value   T      // what callers get: good, with the problem told
+	good    T      // of the last good contents, parse(nil) if there never were any
+	problem string // why good is not what the file says now, "" if it is
 	checked time.Time
-	info    fs.FileInfo // of the last good contents, nil if there are none
-	data    []byte      // the same, if generated or racy, to be compared
-	racy    bool
+	read    bool // there are good contents
+	sum     [sha256.Size]byte
+	info    fs.FileInfo // of the good contents, nil if generated
+	racy    bool        // info alone does not show that they are unchanged
 	pinned  bool
 }
 
@@ -83,7 +87,8 @@ func fresh(checked, now time.Time) bool {
 // absent is the snapshot of a file that is not there.
 func (f *file[T]) absent() *snapshot[T] {
 	var s snapshot[T]
-	s.value, _ = f.parse(nil)
+	s.good, _ = f.parse(nil)
+	s.value = s.good
 	return &s
 }
 
@@ -97,39 +102,45 @@ func (f *file[T]) look(old snapshot[T], now time.Time) snapshot[T] {
 	case errors.Is(err, fs.ErrNotExist) && f.optional:
 		return *f.absent()
 	case err != nil:
-		old.problem = f.problem(old, err)
-		return old
+		return f.troubled(old, err)
 	}
-	old.problem = ""
-	if data == nil || (old.data != nil && bytes.Equal(data, old.data)) {
-		old.info = info
-		return f.keep(old, old.data, now)
+	next := old
+	next.problem, next.value = "", old.good
+	if data != nil {
+		if sum := sha256.Sum256(data); !old.read || sum != old.sum {
+			next.good, next.pinned = f.parse(data)
+			next.value, next.sum, next.read = next.good, sum, true
+		}
 	}
-	next := snapshot[T]{info: info}
-	next.value, next.pinned = f.parse(data)
-	return f.keep(next, data, now)
+	next.info = info
+	next.racy = info != nil && now.Sub(info.ModTime()) < racyWindow
+	return next
 }
 
-// keep notes in s whether its file may still change unseen.
-func (f *file[T]) keep(s snapshot[T], data []byte, now time.Time) snapshot[T] {
-	s.racy = s.info != nil && now.Sub(s.info.ModTime()) < racyWindow
-	s.data = nil
-	if s.racy || f.generate != nil {
-		s.data = data
+// troubled returns old with what err means for it. The value stays the same one
+// while the trouble does.
+func (f *file[T]) troubled(old snapshot[T], err error) snapshot[T] {
+	problem := f.name() + ": " + cause(err).Error() + ": going on "
+	if old.read {
+		problem += "with what it said before"
+	} else {
+		problem += "without it"
 	}
-	return s
+	if problem != old.problem {
+		old.problem, old.value = problem, old.good
+		if f.tell != nil {
+			old.value = f.tell(old.good, problem)
+		}
+	}
+	return old
 }
 
-// problem says what err means for the value in effect.
-func (f *file[T]) problem(old snapshot[T], err error) string {
-	what := f.path
+// name is what the contents come from, for people.
+func (f *file[T]) name() string {
 	if f.generate != nil {
-		what = "network adapters"
+		return "network adapters"
 	}
-	if old.info == nil && old.data == nil {
-		return fmt.Sprintf("%s: %v: going on without it", what, cause(err))
-	}
-	return fmt.Sprintf("%s: %v: going on with what it said before", what, cause(err))
+	return f.path
 }
 
 // cause strips the operation and path that the os package puts before an error.
@@ -155,7 +166,7 @@ func (f *file[T]) read(old snapshot[T]) (fs.FileInfo, []byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, errNotRegular
 	}
-	if old.info != nil && !old.racy && sameContents(old.info, info) {
+	if old.read && !old.racy && sameContents(old.info, info) {
 		return info, nil, nil
 	}
 	return readFile(f.path, f.limit)

@@ -54,8 +54,8 @@ func Default() *System {
 // that there is no such file. Nothing is read yet.
 func NewSystem(resolvPath, hostsPath, gaiPath string) *System {
 	return &System{
-		resolv: file[*ResolvConf]{path: resolvPath, limit: MaxResolvConfOctets, parse: parseResolvFile(resolvPath, environment{})},
-		hosts:  file[*Hosts]{path: hostsPath, limit: MaxHostsOctets, parse: parseHostsFile},
+		resolv: file[*ResolvConf]{path: resolvPath, limit: MaxResolvConfOctets, parse: parseResolvFile(resolvPath, environment{}), tell: (*ResolvConf).told},
+		hosts:  file[*Hosts]{path: hostsPath, limit: MaxHostsOctets, parse: parseHostsFile, tell: (*Hosts).told},
 		gai:    file[[]byte]{path: gaiPath, limit: MaxGaiConfOctets, parse: parseGaiFile, optional: true},
 	}
 }
@@ -68,26 +68,14 @@ type systemPaths struct{ resolv, hosts, gai string }
 // be read, the servers are 127.0.0.1 and ::1, as in the C library. Where the file
 // gives no search list, Search is the domain of the host's own name, if that has
 // one. After "options no-reload" the file is not looked at again.
-func (s *System) Resolv(now time.Time) *ResolvConf {
-	got := s.resolv.get(now)
-	if got.problem == "" {
-		return got.value
-	}
-	told := *got.value
-	told.Warnings = append(slices.Clone(told.Warnings), got.problem)
-	return &told
-}
+//
+// The pointer stays the same until what the file says, or what is wrong with it,
+// changes, so that callers may keep what they have made of it by pointer.
+func (s *System) Resolv(now time.Time) *ResolvConf { return s.resolv.get(now).value }
 
-// Hosts returns what the hosts file says as of now, never nil.
-func (s *System) Hosts(now time.Time) *Hosts {
-	got := s.hosts.get(now)
-	if got.problem == "" {
-		return got.value
-	}
-	told := *got.value
-	told.warnings = append(slices.Clone(told.warnings), got.problem)
-	return &told
-}
+// Hosts returns what the hosts file says as of now, never nil, its pointer as
+// that of Resolv.
+func (s *System) Hosts(now time.Time) *Hosts { return s.hosts.get(now).value }
 
 // GaiConf returns the octets of gai.conf as of now, for package addrsel to parse;
 // nil if there is no such file. They must not be changed.
@@ -101,6 +89,20 @@ func (s *System) Warnings(now time.Time) []string {
 		w = append(w, p)
 	}
 	return w
+}
+
+// told returns a copy of c that warns of problem.
+func (c *ResolvConf) told(problem string) *ResolvConf {
+	told := *c
+	told.Warnings = append(slices.Clone(c.Warnings), problem)
+	return &told
+}
+
+// told returns a copy of h that warns of problem.
+func (h *Hosts) told(problem string) *Hosts {
+	told := *h
+	told.warnings = append(slices.Clone(h.warnings), problem)
+	return &told
 }
 
 // parseResolvFile returns a parser that notes path and lets env amend what the
