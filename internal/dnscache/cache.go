@@ -109,8 +109,8 @@ func New(config Config) *Cache {
 }
 
 // Get looks key up. On a hit it appends the message to dst, its id zero and its TTLs less by the
-// whole seconds of its age. It allocates nothing if dst has room for the message. One shard is
-// locked for the time of the copy.
+// whole seconds of its age. The flags are the server's that gave the reply: the caller sets those of
+// its own client. It allocates nothing if dst has room for the message.
 func (c *Cache) Get(dst, key []byte, now time.Time) (msg []byte, info Info, ok bool) {
 	if len(key) < minKeyLen {
 		return dst, Info{}, false

@@ -1,7 +1,7 @@
 package dnscache
 
 import (
-	"fmt"
+	"bytes"
 	"testing"
 	"time"
 
@@ -29,8 +29,9 @@ func reply(t testing.TB, q dnswire.Question, rcode dnswire.RCode) []byte {
 	return dnswire.AppendReply(nil, &query, dnswire.FlagRA, rcode)
 }
 
-// addA adds address records for the question.
+// addA returns msg with address records for the question.
 func addA(msg []byte, ttls ...uint32) []byte {
+	msg = bytes.Clone(msg)
 	for i, ttl := range ttls {
 		msg = dnswire.AddRR(msg, dnswire.SectionAnswer, nil, dnswire.TypeA, dnswire.ClassINET, ttl, []byte{192, 0, 2, byte(i)})
 	}
@@ -59,43 +60,78 @@ func TestPutGet(t *testing.T) {
 	}
 }
 
-func TestFillBeyondSize(t *testing.T) {
-	c := New(Config{MaxOctets: 2 << 20})
-	for i := range 200_000 {
-		q := question(t, fmt.Sprintf("host%d.example.com", i), dnswire.TypeA)
-		if !c.Put(q.AppendKey(nil, false, false), addA(reply(t, q, 0), 300, 60), start) {
-			t.Fatal("Put refused")
-		}
-	}
-	st := c.Stats()
-	if st.Octets > 2<<20 || st.Entries < 10_000 || st.Evictions+uint64(st.Entries) != 200_000 {
-		t.Fatalf("%+v", st)
-	}
-	t.Logf("%+v %d octets each", st, st.Octets/int64(st.Entries))
-}
-
-func BenchmarkGet(b *testing.B) {
+func TestGetAppends(t *testing.T) {
 	c := New(Config{})
-	q := question(b, "www.example.com", dnswire.TypeA)
-	key := q.AppendKey(nil, false, false)
-	c.Put(key, addA(reply(b, q, 0), 300, 300), start)
-	buf := make([]byte, 0, 1232)
-	now := start.Add(5 * time.Second)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, ok := c.Get(buf, key, now); !ok {
-			b.Fatal("miss")
-		}
+	key, msg := sample(t, 1)
+	c.Put(key, msg, start)
+	dnswire.PatchID(msg, 0)
+	got, _, ok := c.Get([]byte("len"), key, start)
+	if !ok || string(got) != "len"+string(msg) {
+		t.Errorf("Get = %q, %v", got, ok)
+	}
+	other, _ := sample(t, 2)
+	if got, info, ok := c.Get([]byte("len"), other, start); ok || string(got) != "len" || info != (Info{}) {
+		t.Errorf("miss = %q, %+v, %v", got, info, ok)
+	}
+	if st := c.Stats(); st.Hits != 1 || st.Misses != 1 || st.Entries != 1 {
+		t.Errorf("%+v", st)
 	}
 }
 
-func BenchmarkPut(b *testing.B) {
+// answer is what a server does for a hit: from the client's packet to the reply.
+func answer(c *Cache, buf, keybuf, packet []byte, now time.Time) []byte {
+	q, err := dnswire.ParseQuery(packet)
+	if err != nil {
+		return nil
+	}
+	msg, _, ok := c.Get(buf, q.AppendKey(keybuf), now)
+	if !ok {
+		return nil
+	}
+	dnswire.PatchID(msg, q.Header.ID)
+	dnswire.PatchQuestion(msg, q.Name)
+	const clients = dnswire.FlagRD | dnswire.FlagCD
+	dnswire.PatchFlags(msg, clients|dnswire.FlagAA, dnswire.FlagRA|q.Header.Flags&clients)
+	if q.EDNS.Present {
+		msg = dnswire.AddOPT(msg, dnswire.OPT{UDPSize: 1232, DO: q.EDNS.DO})
+	}
+	return dnswire.Truncate(msg, q.UDPLimit(1232))
+}
+
+func TestAnswerFromPacket(t *testing.T) {
 	c := New(Config{})
-	q := question(b, "www.example.com", dnswire.TypeA)
-	key := q.AppendKey(nil, false, false)
-	msg := addA(reply(b, q, 0), 300, 300)
-	b.ReportAllocs()
-	for b.Loop() {
-		c.Put(key, msg, start)
+	q := question(t, "www.example.com", dnswire.TypeA)
+	c.Put(q.AppendKey(nil, false, false), addA(reply(t, q, 0), 300, 300), start)
+	packet := dnswire.AppendQuery(nil, 0xabcd, q, dnswire.QueryOptions{UDPSize: 4096})
+	copy(packet[dnswire.HeaderLen:], "\x03wWw\x07ExAmPlE")
+	buf, keybuf := make([]byte, 0, 1232), make([]byte, 0, dnswire.MaxKeyLen)
+	msg := answer(c, buf, keybuf, packet, start.Add(10*time.Second))
+	if err := dnswire.CheckReply(q, 0xabcd, msg); err != nil || dnswire.Validate(msg) != nil {
+		t.Fatalf("%v: %x", err, msg)
+	}
+	if string(dnswire.ReplyName(msg)) != "\x03wWw\x07ExAmPlE\x03com\x00" || msg[2]&1 != 0 {
+		t.Errorf("case or RD of the client: %x", msg)
+	}
+	if n := testing.AllocsPerRun(100, func() { answer(c, buf, keybuf, packet, start) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestNoAllocations(t *testing.T) {
+	c := New(Config{})
+	key, msg := sample(t, 1)
+	other, _ := sample(t, 2)
+	c.Put(key, msg, start)
+	buf := make([]byte, 0, 512)
+	for what, f := range map[string]func(){
+		"hit":         func() { c.Get(buf, key, start.Add(time.Minute)) },
+		"miss":        func() { c.Get(buf, other, start) },
+		"expired":     func() { c.Get(buf, key, start.Add(time.Hour)) },
+		"replacement": func() { c.Put(key, msg, start) },
+		"refusal":     func() { c.Put(other, msg, start) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
 	}
 }

@@ -4,4 +4,20 @@
 // buffer, its TTLs counted down, its id zero, its question's name in lower case. [Cache.Put] decides
 // itself whether and how long a reply may be kept (see there). Time is always an argument; the
 // package has no clock and no goroutine. A Cache is safe for concurrent use.
+//
+// # Memory
+//
+// Config.MaxOctets bounds all that is taken from the heap, but for about a thousandth of
+// bookkeeping; it is taken as the cache fills and Stats.Octets says how much it is. An entry costs
+// its message without OPT, 16 octets, 2 more for each record, up to 7 to a multiple of 8, and 9 to
+// 18 in the table. One with two A or AAAA records and a name of some 20 octets comes to 126 in all,
+// by the cache's count and by the heap's (BenchmarkEntryOctets, 2,000,000 entries). None of it holds
+// pointers, so the garbage collector does not read it.
+//
+// # Layout
+//
+// A key's hash picks one of up to 64 shards, each with a lock of its own, held for the time of a
+// copy: a hit takes about 80 ns and allocates nothing. A shard lays its entries one after the other
+// into segments, and frees segments by S3-FIFO, so that names asked once pass through without
+// pushing out those in use (evict.go).
 package dnscache

@@ -16,10 +16,16 @@ type store struct {
 }
 
 const (
-	// segmentOctets is twice the greatest entry. Room is made a segment at a time.
-	segmentOctets   = 2 * (MaxMessageLen + 2*MaxRecords + entryHeader)
+	// segmentOctets is a multiple of the heap's page, so that no more is taken than is counted, and
+	// holds at least two of the greatest entry. Room is made a segment at a time.
+	segmentOctets   = 40 << 10
 	unitsPerSegment = segmentOctets / entryUnit
+
+	maxEntry = entryHeader + 2*MaxRecords + MaxMessageLen
 )
+
+// It does not compile if two of the greatest entry do not fit into a segment.
+const _ = uint(segmentOctets - 2*maxEntry)
 
 func newStore(segments int) store { return store{segments: make([]segment, segments)} }
 
