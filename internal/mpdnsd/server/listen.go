@@ -52,16 +52,20 @@ func (s *Server) Listen(addr netip.AddrPort) (*Listener, error) {
 	return l, nil
 }
 
-// open opens both sockets on one port.
+// open opens both sockets on one port. [::] is IPv6 only, so that 0.0.0.0 can
+// stand beside it.
 func (l *Listener) open(addr netip.AddrPort) (err error) {
+	udp, tcp := "udp6", "tcp6"
+	if addr.Addr().Is4() {
+		udp, tcp = "udp4", "tcp4"
+	}
 	for range portTries {
-		l.udp, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		l.udp, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(addr))
 		if err != nil {
 			return fmt.Errorf("listening on %v: %w", addr, err)
 		}
-		l.addr = l.udp.LocalAddr().(*net.UDPAddr).AddrPort()
-		l.addr = netip.AddrPortFrom(addr.Addr(), l.addr.Port()) // [::] reports itself so, 0.0.0.0 may not
-		l.tcp, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(l.addr))
+		l.addr = netip.AddrPortFrom(addr.Addr(), l.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+		l.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(l.addr))
 		if err == nil {
 			return nil
 		}

@@ -1,0 +1,510 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/dnstest"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/upstream"
+)
+
+// zoneSource answers from the shared zones, and MULTIPATH.
+func zoneSource(t testing.TB) *Source {
+	return &Source{Zones: allZones(t), Special: true, Multipath: dnswire.TypeMultipath, Cache: dnscache.New(dnscache.Config{})}
+}
+
+// TestEveryRecord asks the running server for every name and type of every
+// zone file, over UDP and TCP, and compares with the zone. Over UDP what is too
+// large is truncated, as the whole answer's size says.
+func TestEveryRecord(t *testing.T) {
+	source := zoneSource(t)
+	_, l := listen(t, source, options())
+	for _, z := range source.Zones.All() {
+		for name, types := range z.RRsets() {
+			for typ, want := range types {
+				for _, proto := range []string{"udp", "tcp"} {
+					r := exchange(t, l, proto, question(name.String(), typ.String()))
+					checkRecords(t, z.Answer(name, typ).Authoritative, proto, r, want)
+				}
+			}
+		}
+	}
+}
+
+func checkRecords(t *testing.T, authoritative bool, proto string, r *dns.Msg, want []dns.RR) {
+	t.Helper()
+	whole := r.Copy()
+	whole.Answer, whole.Compress = want, true
+	if proto == "udp" && whole.Len() > 1232 {
+		if !r.Truncated || len(r.Answer) > 0 {
+			t.Errorf("%v: not truncated, %d octets", r.Question, whole.Len())
+		}
+		return
+	}
+	got := r.Answer
+	if !authoritative { // a delegation's records are in a referral
+		got = append(slices.Clone(r.Ns), r.Extra...)
+		if len(r.Answer) > 0 || r.Authoritative {
+			t.Errorf("%v: no referral", r.Question)
+		}
+		for _, rr := range want {
+			if !slices.ContainsFunc(got, func(g dns.RR) bool { return dns.IsDuplicate(g, rr) }) {
+				t.Errorf("%v: %v is not in the referral", r.Question, rr)
+			}
+		}
+		return
+	}
+	if len(got) != len(want) || r.Rcode != 0 || !r.Authoritative || r.Truncated {
+		t.Errorf("%v: %d records, want %d: %v", r.Question, len(got), len(want), r.MsgHdr)
+		return
+	}
+	for i, rr := range want {
+		if got[i].String() != rr.String() {
+			t.Errorf("%v:\n got %v\nwant %v", r.Question, got[i], rr)
+		}
+	}
+}
+
+// exchange asks over a socket.
+func exchange(t testing.TB, l *Listener, proto string, m *dns.Msg) *dns.Msg {
+	t.Helper()
+	c := dns.Client{Net: proto, Timeout: testTimeout, UDPSize: dns.MaxMsgSize}
+	r, _, err := c.Exchange(m, l.Addr().String())
+	if err != nil {
+		t.Fatalf("%v over %s: %v", m.Question, proto, err)
+	}
+	return r
+}
+
+// TestNetResolver has Go's own stub resolver look up what it can.
+func TestNetResolver(t *testing.T) {
+	_, l := listen(t, zoneSource(t), options())
+	for _, network := range []string{"udp", "tcp"} {
+		r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, asked, _ string) (net.Conn, error) {
+			if network == "tcp" {
+				asked = network
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, asked, l.Addr().String())
+		}}
+		ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+		defer cancel()
+		addrs, err := r.LookupNetIP(ctx, "ip", "www.demo.example.")
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		for i := range addrs {
+			addrs[i] = addrs[i].Unmap()
+		}
+		want := []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("2001:db8:1::10"), netip.MustParseAddr("2001:db8:2::10")}
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		if err != nil || !slices.Equal(addrs, want) {
+			t.Errorf("%s: addresses %v, %v", network, addrs, err)
+		}
+		if all, err := r.LookupNetIP(ctx, "ip4", "big.test.example."); err != nil || len(all) != 100 {
+			t.Errorf("%s: %d addresses of a truncated answer, %v", network, len(all), err)
+		}
+		if cname, err := r.LookupCNAME(ctx, "c3.test.example."); err != nil || cname != "host.test.example." {
+			t.Errorf("%s: CNAME %q, %v", network, cname, err)
+		}
+		if mx, err := r.LookupMX(ctx, "test.example."); err != nil || len(mx) != 2 || mx[0].Host != "mail.test.example." {
+			t.Errorf("%s: MX %v, %v", network, mx, err)
+		}
+		if _, srv, err := r.LookupSRV(ctx, "sip", "tcp", "test.example."); err != nil || len(srv) != 3 {
+			t.Errorf("%s: SRV %v, %v", network, srv, err)
+		}
+		if txt, err := r.LookupTXT(ctx, "long.test.example."); err != nil || len(txt) != 1 || len(txt[0]) != 300 {
+			t.Errorf("%s: TXT %v, %v", network, txt, err)
+		}
+		if ns, err := r.LookupNS(ctx, "test.example."); err != nil || len(ns) != 2 {
+			t.Errorf("%s: NS %v, %v", network, ns, err)
+		}
+		if names, err := r.LookupAddr(ctx, "192.0.2.10"); err != nil || len(names) != 1 || names[0] != "server.demo.example." {
+			t.Errorf("%s: PTR %v, %v", network, names, err)
+		}
+		if names, err := r.LookupAddr(ctx, "2001:db8:1::10"); err != nil || len(names) != 1 || names[0] != "server.demo.example." {
+			t.Errorf("%s: PTR %v, %v", network, names, err)
+		}
+		for _, name := range []string{"nothing.demo.example.", "nodata.demo.example."} {
+			var de *net.DNSError
+			if _, err := r.LookupNetIP(ctx, "ip", name); !errors.As(err, &de) || !de.IsNotFound {
+				t.Errorf("%s: %s: %v", network, name, err)
+			}
+		}
+	}
+}
+
+// dial opens a TCP connection to l, closed with the test.
+func dial(t testing.TB, l *Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(testTimeout))
+	return c
+}
+
+// frame is a message with its length before it.
+func frame(packet []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(packet))), packet...)
+}
+
+// receive reads one framed message.
+func receive(t testing.TB, c net.Conn) *dns.Msg {
+	t.Helper()
+	r, err := (&dns.Conn{Conn: c}).ReadMsg()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestPipelining sends questions at once and takes the answers as they come: a
+// slow one does not hold up those behind it (RFC 7766 section 6.2.1.1), also
+// more of them than are worked on at a time.
+func TestPipelining(t *testing.T) {
+	release := make(chan struct{})
+	fast := dnstest.Zone("fast.example. 60 IN A 192.0.2.1", "slow.example. 60 IN A 192.0.2.2")
+	up := dnstest.Start(t, func(q dnstest.Query) dnstest.Action {
+		a := fast(q)
+		if q.Is("slow.example", "A") {
+			a.Hold = release
+		}
+		return a
+	})
+	source := forwarding(t, up)
+	source.Upstream = upstream.NewServer(up.AddrPort(), upstream.Options{Timeout: testTimeout})
+	_, l := listen(t, source, options())
+	c := dial(t, l)
+	var all []byte
+	slow := question("slow.example", "A")
+	all = append(all, frame(pack(t, slow))...)
+	want := make(map[uint16]bool)
+	for range 2 * maxPipelined {
+		m := question("fast.example", "A")
+		for m.Id == slow.Id || want[m.Id] {
+			m.Id++
+		}
+		want[m.Id] = true
+		all = append(all, frame(pack(t, m))...)
+	}
+	go func() { _, _ = c.Write(all) }() // ends with the connection
+	for range len(want) {
+		r := receive(t, c)
+		if !want[r.Id] || len(r.Answer) != 1 {
+			t.Fatalf("answer %v", r)
+		}
+		delete(want, r.Id)
+	}
+	close(release)
+	if r := receive(t, c); r.Id != slow.Id || answers(r) != "slow.example. A 192.0.2.2" {
+		t.Errorf("last answer %v", r)
+	}
+}
+
+// TestTCPOctetByOctet: a question may come in any pieces.
+func TestTCPOctetByOctet(t *testing.T) {
+	_, l := listen(t, zoneSource(t), options())
+	c := dial(t, l)
+	_ = c.(*net.TCPConn).SetNoDelay(true)
+	for _, b := range frame(pack(t, question("server.demo.example", "A"))) {
+		if _, err := c.Write([]byte{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := receive(t, c); len(r.Answer) != 2 {
+		t.Errorf("answer %v", r)
+	}
+	_ = c.(*net.TCPConn).CloseWrite() // half closed: what was asked before is answered
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+// TestTCPHalfClose answers what was asked although the client sends no more.
+func TestTCPHalfClose(t *testing.T) {
+	_, l := listen(t, zoneSource(t), options())
+	c := dial(t, l)
+	if _, err := c.Write(frame(pack(t, question("server.demo.example", "TYPE65400")))); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.(*net.TCPConn).CloseWrite()
+	if r := receive(t, c); len(r.Answer) != 1 {
+		t.Errorf("answer %v", r)
+	}
+}
+
+// TestTCPClosed is when the server closes a connection.
+func TestTCPClosed(t *testing.T) {
+	o := options()
+	o.TCPIdle = 50 * time.Millisecond
+	_, l := listen(t, zoneSource(t), o)
+	for name, send := range map[string][]byte{
+		"idle":                     nil,
+		"idle after half a length": {0},
+		"zero length":              {0, 0},
+		"shorter than a header":    {0, 5, 1, 2, 3, 4, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dial(t, l)
+			_, _ = c.Write(send)
+			if n, err := c.Read(make([]byte, 1)); n > 0 || isTimeout(err) {
+				t.Errorf("%d octets, %v; want the end", n, err)
+			}
+		})
+	}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// TestTCPConnections: connections above the limit are closed at once, and a
+// place is free again when one ends.
+func TestTCPConnections(t *testing.T) {
+	o := options()
+	s, l := listen(t, zoneSource(t), o)
+	packet := frame(pack(t, question("server.demo.example", "A")))
+	var open []net.Conn
+	for range o.TCPConnections {
+		c := dial(t, l)
+		if _, err := c.Write(packet); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, c)
+		open = append(open, c)
+	}
+	c := dial(t, l)
+	_, _ = c.Write(packet)
+	if n, err := c.Read(make([]byte, 1)); n > 0 || isTimeout(err) {
+		t.Errorf("one connection too many: %d octets, %v", n, err)
+	}
+	if n := s.tcpConns.Load(); n != int64(o.TCPConnections) {
+		t.Errorf("%d connections counted", n)
+	}
+	_ = open[0].Close()
+	for deadline := time.Now().Add(testTimeout); ; {
+		c := dial(t, l)
+		_, _ = c.Write(packet)
+		if n, _ := c.Read(make([]byte, 1)); n > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no connection after one has ended")
+		}
+	}
+}
+
+// TestTCPSlowReader: a client that asks and does not read is not read further,
+// holds a bounded number of answers, and does not keep others waiting.
+func TestTCPSlowReader(t *testing.T) {
+	s, l := listen(t, zoneSource(t), options())
+	c := dial(t, l)
+	packet := frame(pack(t, question("big.test.example", "TXT")))
+	_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	var err error
+	for err == nil { // until the server reads no more and the buffers are full
+		_, err = c.Write(packet)
+	}
+	if queued, most := s.tcpQueued.Load(), int64(maxPipelined*4096); queued > most {
+		t.Errorf("%d octets queued, want at most %d", queued, most)
+	}
+	if r := exchange(t, l, "tcp", question("server.demo.example", "A")); len(r.Answer) != 2 {
+		t.Errorf("another client: %v", r)
+	}
+}
+
+// TestBusy: where all workers wait for a dead upstream server, further
+// datagrams are dropped, what is in the cache is still answered, and nothing
+// grows.
+func TestBusy(t *testing.T) {
+	release := make(chan struct{})
+	o := options()
+	o.Outstanding = 4
+	entered := make(chan struct{}, o.Outstanding)
+	source := forwarding(t)
+	good := dnstest.Start(t, dnstest.Zone("www.example. 60 IN A 192.0.2.1"))
+	cached := upstream.Cached(source.Cache, time.Now, upstream.NewServer(good.AddrPort(), upstream.Options{}))
+	source.Upstream = upstream.ExchangerFunc(func(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+		if q.Type == dnswire.TypeA {
+			return cached.Exchange(ctx, q)
+		}
+		entered <- struct{}{}
+		<-release
+		return upstream.Reply{}, upstream.ErrNoServers
+	})
+	s, l := listen(t, source, o)
+	exchange(t, l, "udp", question("www.example", "A"))
+	c, err := net.Dial("udp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 3 * o.Outstanding {
+		_, _ = c.Write(pack(t, question("dead.example", "TXT")))
+	}
+	for range o.Outstanding {
+		<-entered
+	}
+	if r := exchange(t, l, "udp", question("www.example", "A")); len(r.Answer) != 1 {
+		t.Errorf("cached answer: %v", r)
+	}
+	if n := len(s.misses.room); n != o.Outstanding {
+		t.Errorf("%d workers, want %d", n, o.Outstanding)
+	}
+	close(release)
+}
+
+// TestShutdownAnswers: what was asked is answered before the sockets close.
+func TestShutdownAnswers(t *testing.T) {
+	for _, proto := range []string{"udp", "tcp"} {
+		t.Run(proto, func(t *testing.T) {
+			release, entered := make(chan struct{}), make(chan struct{}, 1)
+			source := forwarding(t)
+			good := dnstest.Start(t, dnstest.Zone("www.example. 60 IN TXT x"))
+			source.Upstream = upstream.ExchangerFunc(func(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+				entered <- struct{}{}
+				<-release
+				return upstream.NewServer(good.AddrPort(), upstream.Options{}).Exchange(ctx, q)
+			})
+			s := New(source, options())
+			l, err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := net.Dial(proto, l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			dc := &dns.Conn{Conn: c}
+			if err := dc.WriteMsg(question("www.example", "TXT")); err != nil {
+				t.Fatal(err)
+			}
+			<-entered
+			done := make(chan error)
+			go func() {
+				ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+				defer cancel()
+				done <- s.Shutdown(ctx)
+			}()
+			for !l.stopping.Load() {
+				runtime.Gosched() // until Shutdown has begun
+			}
+			close(release)
+			_ = c.SetReadDeadline(time.Now().Add(testTimeout))
+			r, err := dc.ReadMsg()
+			if err != nil || len(r.Answer) != 1 {
+				t.Errorf("answer %v, %v", r, err)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0")); err == nil {
+				t.Error("listening after Shutdown")
+			}
+		})
+	}
+}
+
+// TestShutdownInTime: an upstream server that never answers does not keep the
+// daemon from ending, and the client gets SERVFAIL.
+func TestShutdownInTime(t *testing.T) {
+	entered := make(chan struct{}, 1)
+	source := forwarding(t)
+	source.Upstream = upstream.ExchangerFunc(func(ctx context.Context, _ upstream.Query) (upstream.Reply, error) {
+		entered <- struct{}{}
+		<-ctx.Done()
+		return upstream.Reply{}, ctx.Err()
+	})
+	s := New(source, options())
+	l, err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := dns.Dial("udp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.WriteMsg(question("www.example", "TXT")); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); err == nil {
+		t.Error("Shutdown says that all was answered")
+	}
+	_ = c.SetReadDeadline(time.Now().Add(testTimeout))
+	if r, err := c.ReadMsg(); err != nil || r.Rcode != dns.RcodeServerFailure || !strings.Contains(ede(r), "shutting down") {
+		t.Errorf("answer %v, %v", r, err)
+	}
+}
+
+// TestListenerClose ends one address; the others go on.
+func TestListenerClose(t *testing.T) {
+	s, one := listen(t, zoneSource(t), options())
+	two, err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := dial(t, one)
+	one.Close()
+	if _, err := idle.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("an idle connection stays: %v", err)
+	}
+	if r := exchange(t, two, "tcp", question("server.demo.example", "A")); len(r.Answer) != 2 {
+		t.Errorf("answer %v", r)
+	}
+	if _, err := s.Listen(two.Addr()); err == nil {
+		t.Error("one address twice")
+	}
+	again, err := s.Listen(one.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}
+
+// TestLoop: two daemons that forward to each other end in SERVFAIL after a
+// bounded number of questions, not in a storm.
+func TestLoop(t *testing.T) {
+	var asked atomic.Int64
+	sourceOf := func(to netip.AddrPort) *Source {
+		source := forwarding(t)
+		server := upstream.NewServer(to, upstream.Options{Timeout: 300 * time.Millisecond, Attempts: 2})
+		source.Upstream = upstream.Cached(source.Cache, time.Now, upstream.Coalesce(upstream.ExchangerFunc(
+			func(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+				asked.Add(1)
+				return server.Exchange(ctx, q)
+			})))
+		return source
+	}
+	a, la := listen(t, forwarding(t), options())
+	_, lb := listen(t, sourceOf(la.Addr()), options())
+	a.SetSource(sourceOf(lb.Addr()))
+	for range 3 { // the second and third time, the failure is remembered
+		if r := exchange(t, la, "udp", question("www.example", "TXT")); r.Rcode != dns.RcodeServerFailure {
+			t.Errorf("answer %v", r)
+		}
+	}
+	if n := asked.Load(); n > 2 {
+		t.Errorf("%d exchanges for one question, want one in each daemon", n)
+	}
+}
