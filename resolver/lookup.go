@@ -174,7 +174,7 @@ func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 		case <-grace:
 			return out.inOrder(results, ErrPending) // the rest goes to the cache
 		case <-ctx.Done():
-			out.cancel()
+			out.drain(len(results))
 			kind, _ := kindOf(context.Cause(ctx))
 			return out.inOrder(results, kind)
 		}
