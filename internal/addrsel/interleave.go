@@ -12,7 +12,8 @@ const DefaultPreferredFamilyCount = 1
 // up. A count below 1 stands for the default. The order inside a family does not
 // change, and unreachable destinations stay behind the reachable ones.
 //
-// A destination that is moved up has Rule [RuleNone] and a Why that says so.
+// A reachable destination that is moved up has Rule [RuleNone] and a Why that says
+// so; the others keep what Sort gave them.
 func Interleave(r []Ranked, preferredFamilyCount int) []Ranked {
 	if preferredFamilyCount < 1 {
 		preferredFamilyCount = DefaultPreferredFamilyCount
@@ -62,9 +63,9 @@ func interleave(out, r []Ranked, count int) []Ranked {
 }
 
 // moved returns x, which stood at place from and now stands at to, with why if
-// that is further up.
+// that is further up and there is no graver thing to say of it.
 func moved(x Ranked, from, to int, why string) Ranked {
-	if to < from {
+	if to < from && x.Source.Addr.IsValid() {
 		x.Rule, x.Why = RuleNone, why
 	}
 	return x

@@ -76,4 +76,8 @@ func TestInterleaveWhy(t *testing.T) {
 	if letters(got) != "ACb" || got[1].Why != "interleaved: next of its family" || got[2].Why != "sorted" {
 		t.Errorf("%s: %q, %q", letters(got), got[1].Why, got[2].Why)
 	}
+	// That it is unreachable is worth more than how it came to its place.
+	if got := Interleave(ranked(" ABc"), 1); letters(got) != "AcB" || got[1].Why != "sorted" {
+		t.Errorf("%s: %q", letters(got), got[1].Why)
+	}
 }

@@ -44,9 +44,8 @@ func resolvCases() []resolvCase {
 		{"empty", "", conf(nil)},
 		{"comments only", "# a\n; nameserver 192.0.2.1\n\n   \n#nameserver 192.0.2.1\n", conf(nil)},
 		{"usual", "nameserver 192.0.2.53\nsearch example.com. corp.example.com\noptions ndots:2\n", conf(func(c *ResolvConf) {
-			c.Servers = servers("192.0.2.53:53")
+			c.Servers, c.Ndots = servers("192.0.2.53:53"), 2
 			c.Search = []string{"example.com", "corp.example.com"}
-			c.Ndots = 2
 		})},
 		{"IPv6, zone, mapped, CRLF, tab", "nameserver\t2001:db8::53\r\nnameserver fe80::1%eth0\r\nnameserver ::ffff:192.0.2.1\r\n", conf(func(c *ResolvConf) {
 			c.Servers = servers("[2001:db8::53]:53", "[fe80::1%eth0]:53", "192.0.2.1:53")
