@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jsimonetti/rtnetlink/v2"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
@@ -48,6 +49,11 @@ func setUpLoopback(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	routes, err := rtnetlink.Dial(&netlink.Config{Groups: 1 << (unix.RTNLGRP_IPV6_ROUTE - 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer routes.Close()
 	lo, err := net.InterfaceByName("lo")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +64,28 @@ func setUpLoopback(t *testing.T) {
 	}
 	for _, a := range []netip.Addr{addrA, addrB, addrC, addr6} {
 		addAddr(t, c, lo.Index, a)
+	}
+	awaitRoute(t, routes, addr6)
+}
+
+// awaitRoute waits until the kernel can route to its own address a: it adds the
+// route of an IPv6 address some time after the address.
+func awaitRoute(t *testing.T, routes *rtnetlink.Conn, a netip.Addr) {
+	t.Helper()
+	if err := routes.SetReadDeadline(time.Now().Add(eventTimeout)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		messages, _, err := routes.Receive()
+		if err != nil {
+			t.Fatalf("wait for the route of %s: %v", a, err)
+		}
+		for _, m := range messages {
+			r, ok := m.(*rtnetlink.RouteMessage)
+			if ok && r.Type == unix.RTN_LOCAL && r.Attributes.Dst.Equal(a.AsSlice()) {
+				return
+			}
+		}
 	}
 }
 

@@ -108,7 +108,7 @@ func (m *manager) closeConns() error {
 		if c == nil {
 			continue
 		}
-		if err := c.Close(); err != nil && !errors.Is(err, os.ErrClosed) && !errors.Is(err, unix.EBADF) {
+		if err := c.Close(); err != nil && !isClosed(err) {
 			errs = append(errs, err)
 		}
 	}
@@ -198,13 +198,16 @@ func wrapExecute(op string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if isClosed(err) {
+		return fmt.Errorf("mptcp: %s: %w", op, ErrClosed)
+	}
 	var refused *netlink.OpError
 	var errno syscall.Errno
 	if errors.As(err, &refused) && errors.As(err, &errno) {
 		return &OpError{Op: op, Errno: errno, Msg: refused.Message}
 	}
-	if errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("mptcp: %s: %w", op, ErrClosed)
-	}
 	return fmt.Errorf("mptcp: %s: %w", op, err)
 }
+
+// isClosed reports whether err comes from using a closed connection.
+func isClosed(err error) bool { return errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADF) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -233,6 +234,42 @@ func TestKernelForeignNamespace(t *testing.T) {
 		}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
+		}
+	})
+}
+
+// TestKernelManagerClosed closes a path manager that is in use.
+func TestKernelManagerClosed(t *testing.T) {
+	inNamespace(t, func(t *testing.T) {
+		p := connect(t)
+		p.establish()
+		var users sync.WaitGroup
+		for range 4 {
+			users.Go(func() {
+				var err error
+				for err == nil {
+					err = p.pm.CreateSubflow(p.token, p.to(addrB))
+				}
+				var refused *mptcp.OpError // too many subflows
+				if !errors.Is(err, mptcp.ErrClosed) && !errors.As(err, &refused) {
+					t.Error(err)
+				}
+			})
+		}
+		p.next(mptcp.SubflowEstablished)
+		for range 2 {
+			if err := p.pm.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		}
+		users.Wait()
+		for range p.sub.Events() { // ends, as the channel is closed
+		}
+		if err := p.pm.CreateSubflow(p.token, p.to(addrB)); !errors.Is(err, mptcp.ErrClosed) {
+			t.Errorf("create: %v", err)
+		}
+		if _, err := p.pm.Subscribe(0); !errors.Is(err, mptcp.ErrClosed) {
+			t.Errorf("subscribe: %v", err)
 		}
 	})
 }
