@@ -28,7 +28,7 @@ func ask(t testing.TB, c *Cache, i int) (hit bool) {
 }
 
 func TestFillBeyondSize(t *testing.T) {
-	const size, puts = 1 << 20, 100_000
+	const size, puts = 1 << 20, 30_000
 	c := New(Config{MaxOctets: size})
 	for i := range puts {
 		key, msg := sample(t, i)
@@ -46,7 +46,7 @@ func TestFillBeyondSize(t *testing.T) {
 	checkIntegrity(t, c)
 }
 
-// TestScanDoesNotPushOutWhatIsUsed asks for the same names again and again while a hundred times as
+// TestScanDoesNotPushOutWhatIsUsed asks for the same names again and again while thirty times as
 // many pass by once.
 func TestScanDoesNotPushOutWhatIsUsed(t *testing.T) {
 	c := New(Config{MaxOctets: 1 << 20})
@@ -57,7 +57,7 @@ func TestScanDoesNotPushOutWhatIsUsed(t *testing.T) {
 		}
 	}
 	misses := 0
-	for i := range 100 * hot {
+	for i := range 30 * hot {
 		ask(t, c, hot+i)
 		if i%20 == 0 && !ask(t, c, i/20%hot) {
 			misses++
@@ -72,7 +72,7 @@ func TestScanDoesNotPushOutWhatIsUsed(t *testing.T) {
 // TestZipfHitRate compares with least recently used of the same number of entries, on names asked
 // with the frequencies of Zipf's law.
 func TestZipfHitRate(t *testing.T) {
-	const names, asks = 40_000, 200_000
+	const names, asks = 20_000, 60_000
 	c := New(Config{MaxOctets: MinOctets})
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.01, 1, names-1)
 	order := make([]int, asks)

@@ -175,7 +175,7 @@ func TestTruncate(t *testing.T) {
 	if got := dnswire.Truncate(long, len(long)); len(got) != len(long) || unpack(t, got).Truncated {
 		t.Error("a message that fits was changed")
 	}
-	if got := dnswire.Truncate(raw(0, 0, "\xff\xff"), 12); len(got) != 12 {
+	if got := dnswire.Truncate(raw(1, 0, "\xff\xff"), 12); dnswire.Validate(got) != nil || len(got) != 12 {
 		t.Errorf("malformed message: %x", got)
 	}
 }

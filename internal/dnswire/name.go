@@ -8,7 +8,8 @@ import (
 )
 
 // Name is a domain name in uncompressed wire form, its letters in lower case (RFC 4343), ending in
-// the root's zero octet. It is comparable. The zero value "" is no name; the root is "\x00".
+// the root's zero octet. It is comparable. The zero value "" is no name; the root is "\x00". Only
+// ParseName, ExpandName and what is made of a checked message give one; its methods trust the form.
 type Name string
 
 // Root is the name of the root.

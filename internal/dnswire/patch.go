@@ -89,6 +89,9 @@ func Truncate(msg []byte, limit int) []byte {
 	opt, _, hasOPT := FindOPT(msg)
 	end := p.QuestionEnd()
 	clear(msg[6:HeaderLen])
+	if end == HeaderLen {
+		clear(msg[4:6])
+	}
 	PatchFlags(msg, 0, FlagTC)
 	if !hasOPT || end+optLen > limit {
 		return msg[:end]
