@@ -197,7 +197,7 @@ func TestSYNs(t *testing.T) {
 		}
 		got := lab.SYNs()
 		if len(got) != 2 {
-			t.Fatalf("%d SYNs: %v", len(got), got)
+			t.Fatalf("%d SYNs: %v; client %+v, server %+v", len(got), got, lab.Client().Links()[0].Stats(), server.Links()[0].Stats())
 		}
 		local := netip.MustParseAddrPort(c.LocalAddr().String())
 		if s := got[0]; s.Kind != testlab.Capable || s.Src != local || s.Dst != netip.AddrPortFrom(server6, port) || s.At.Before(before) {

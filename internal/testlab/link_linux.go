@@ -23,6 +23,7 @@ type Link struct {
 	spec     LinkSpec
 	number   int // among the host's links
 	index    int // of the host's interface
+	far      int // index of the router's end
 	socket   *os.File
 	socketFD int
 
@@ -42,6 +43,9 @@ func newLink(h *Host, r *router, spec LinkSpec, serial int, seed uint64) (*Link,
 	}
 	err := h.namespace.do(l.setUpHost)
 	if err == nil {
+		err = l.awaitRouter(true)
+	}
+	if err == nil {
 		err = r.attach(l)
 	}
 	if err != nil {
@@ -53,12 +57,7 @@ func newLink(h *Host, r *router, spec LinkSpec, serial int, seed uint64) (*Link,
 // makePair makes the veth pair from the router's namespace and opens the
 // packet socket there.
 func (l *Link) makePair(routerEnd string) error {
-	return l.router.namespace.do(func() error {
-		nl, err := dialRTNL()
-		if err != nil {
-			return err
-		}
-		defer func() { _ = nl.conn.Close() }()
+	return withRTNL(l.router.namespace, func(nl *rtnl) error {
 		if err := nl.addVeth(routerEnd, l.spec.Name, int(l.host.nsFile().Fd()), l.spec.MTU); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
@@ -66,12 +65,13 @@ func (l *Link) makePair(routerEnd string) error {
 		if err != nil {
 			return fmt.Errorf("find the router's end: %w", err)
 		}
-		if err := nl.setUp(iface.Index); err != nil {
+		l.far = iface.Index
+		if err := nl.setUp(l.far); err != nil {
 			return err
 		}
-		l.socketFD, err = openPacketSocket(iface.Index)
+		l.socketFD, err = openPacketSocket(l.far)
 		if err != nil {
-			return errors.Join(err, nl.deleteLink(iface.Index))
+			return errors.Join(err, nl.deleteLink(l.far))
 		}
 		l.socket = os.NewFile(uintptr(l.socketFD), routerEnd)
 		return nil
@@ -112,8 +112,14 @@ func (l *Link) configure() error {
 	if err := nl.setUp(l.index); err != nil {
 		return err
 	}
+	if err := nl.awaitCarrier(l.index, true); err != nil {
+		return err
+	}
 	for _, p := range l.spec.Addrs {
 		if err := nl.addAddr(l.index, p); err != nil {
+			return err
+		}
+		if err := nl.awaitLocal(p.Addr()); err != nil {
 			return err
 		}
 	}
@@ -162,7 +168,7 @@ func (l *Link) preferred() []netip.Addr {
 
 // remove deletes the host's end, and the rules that name it.
 func (l *Link) remove() error {
-	return l.withRTNL(func(nl *rtnl) error {
+	return withRTNL(l.host.namespace, func(nl *rtnl) error {
 		var errs []error
 		for _, p := range l.spec.Addrs {
 			if err := nl.deleteRule(p.Addr(), firstTable+l.number); !errors.Is(err, os.ErrNotExist) {
@@ -173,8 +179,9 @@ func (l *Link) remove() error {
 	})
 }
 
-func (l *Link) withRTNL(fn func(*rtnl) error) error {
-	return l.host.namespace.do(func() error {
+// withRTNL runs fn with route netlink of a namespace.
+func withRTNL(ns *namespace, fn func(*rtnl) error) error {
+	return ns.do(func() error {
 		nl, err := dialRTNL()
 		if err != nil {
 			return err
@@ -238,11 +245,25 @@ func (l *Link) setCut(cut bool) {
 // Down takes the host's interface down: its IPv6 addresses and all its routes
 // go, as they do when an administrator does so.
 func (l *Link) Down() error {
-	return l.withRTNL(func(nl *rtnl) error { return nl.setDown(l.index) })
+	err := withRTNL(l.host.namespace, func(nl *rtnl) error { return nl.setDown(l.index) })
+	if err != nil {
+		return err
+	}
+	return l.awaitRouter(false)
 }
 
 // Up brings the host's interface up again, with its addresses and routes.
-func (l *Link) Up() error { return l.host.namespace.do(l.configure) }
+func (l *Link) Up() error {
+	if err := l.host.namespace.do(l.configure); err != nil {
+		return err
+	}
+	return l.awaitRouter(true)
+}
+
+// awaitRouter waits until the router's end has followed the host's.
+func (l *Link) awaitRouter(up bool) error {
+	return withRTNL(l.router.namespace, func(nl *rtnl) error { return nl.awaitCarrier(l.far, up) })
+}
 
 // Stats returns the link's counts.
 func (l *Link) Stats() LinkStats {

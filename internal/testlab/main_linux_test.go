@@ -22,14 +22,14 @@ func TestMain(m *testing.M) {
 }
 
 func printNetwork() int {
-	fmt.Println("inside:", testlab.Inside(), "uid:", os.Getuid())
+	fmt.Fprintln(os.Stdout, "inside:", testlab.Inside(), "uid:", os.Getuid())
 	ifaces, err := net.Interfaces()
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		return 1
 	}
 	for _, i := range ifaces {
-		fmt.Println("interface:", i.Name)
+		fmt.Fprintln(os.Stdout, "interface:", i.Name)
 	}
 	return 0
 }

@@ -115,13 +115,13 @@ func (r *router) read(l *Link) {
 	for {
 		f := r.frames.Get().(*frame)
 		n, err := l.socket.Read(f.octets[:])
-		switch {
-		case errors.Is(err, os.ErrClosed):
-			return
-		case err != nil:
-			// ENETDOWN, once for each time that the interface goes down.
+		if errors.Is(err, unix.ENETDOWN) {
+			// Once for each time that the interface goes down.
 			r.frames.Put(f)
 			continue
+		}
+		if err != nil {
+			return
 		}
 		f.n = n
 		r.mu.Lock()

@@ -2,8 +2,11 @@ package testlab
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -39,22 +42,27 @@ func dialRTNL() (*rtnl, error) {
 // request sends one request of a fixed header and attributes, and waits for
 // its acknowledgement.
 func (r *rtnl) request(what string, typ uint16, flags netlink.HeaderFlags, header []byte, attrs func(*netlink.AttributeEncoder)) error {
+	_, err := r.execute(what, typ, flags|netlink.Acknowledge, header, attrs)
+	return err
+}
+
+func (r *rtnl) execute(what string, typ uint16, flags netlink.HeaderFlags, header []byte, attrs func(*netlink.AttributeEncoder)) ([]netlink.Message, error) {
 	ae := netlink.NewAttributeEncoder()
 	if attrs != nil {
 		attrs(ae)
 	}
 	b, err := ae.Encode()
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	_, err = r.conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: flags | netlink.Request | netlink.Acknowledge},
+	replies, err := r.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(typ), Flags: flags | netlink.Request},
 		Data:   append(header, b...),
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return nil
+	return replies, nil
 }
 
 // linkHeader is struct ifinfomsg.
@@ -104,6 +112,93 @@ func (r *rtnl) setUp(index int) error {
 
 func (r *rtnl) setDown(index int) error {
 	return r.request("take link down", unix.RTM_NEWLINK, 0, linkHeader(index, 0, unix.IFF_UP), nil)
+}
+
+// awaitTime bounds the wait for what the kernel does from its work queues;
+// awaitPoll is the interval of asking.
+const (
+	awaitTime = 5 * time.Second
+	awaitPoll = time.Millisecond
+)
+
+// await asks until a condition holds.
+func await(what string, holds func() (bool, error)) error {
+	poll := time.NewTicker(awaitPoll)
+	defer poll.Stop()
+	for began := time.Now(); ; <-poll.C {
+		ok, err := holds()
+		if err != nil || ok {
+			return err
+		}
+		if time.Since(began) > awaitTime {
+			return fmt.Errorf("wait for %s: %w", what, os.ErrDeadlineExceeded)
+		}
+	}
+}
+
+// awaitCarrier waits until a link has the state that its other end's going up
+// or down gives it. Until then the kernel drops what is sent.
+func (r *rtnl) awaitCarrier(index int, up bool) error {
+	return await(fmt.Sprintf("the carrier of link %d", index), func() (bool, error) {
+		isUp, err := r.carrier(index)
+		return isUp == up, err
+	})
+}
+
+// awaitLocal waits until packets to an address of the host are accepted. An
+// IPv6 address is there at once, its local route a moment later.
+func (r *rtnl) awaitLocal(a netip.Addr) error {
+	return await("address "+a.String(), func() (bool, error) { return r.isLocal(a) })
+}
+
+// carrier reports whether a link's operational state (RFC 2863) is up.
+func (r *rtnl) carrier(index int) (bool, error) {
+	b, err := r.query("read link", unix.RTM_GETLINK, linkHeader(index, 0, 0), nil)
+	if err != nil {
+		return false, err
+	}
+	if len(b) < unix.SizeofIfInfomsg {
+		return false, errors.New("read link: reply too short")
+	}
+	ad, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return false, fmt.Errorf("read link: %w", err)
+	}
+	const operUp = 6 // IF_OPER_UP
+	for ad.Next() {
+		if ad.Type() == unix.IFLA_OPERSTATE {
+			return ad.Uint8() == operUp, nil
+		}
+	}
+	return false, ad.Err()
+}
+
+// isLocal reports whether the route to an address ends at this host.
+func (r *rtnl) isLocal(a netip.Addr) (bool, error) {
+	header := make([]byte, unix.SizeofRtMsg)
+	header[0], header[1] = family(a), byte(a.BitLen())
+	b, err := r.query("read route to "+a.String(), unix.RTM_GETROUTE, header, func(ae *netlink.AttributeEncoder) {
+		ae.Bytes(unix.RTA_DST, a.AsSlice())
+	})
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return len(b) >= unix.SizeofRtMsg && b[7] == unix.RTN_LOCAL, nil
+}
+
+// query sends a request that has one reply and returns what it carries.
+func (r *rtnl) query(what string, typ uint16, header []byte, attrs func(*netlink.AttributeEncoder)) ([]byte, error) {
+	replies, err := r.execute(what, typ, 0, header, attrs)
+	if err != nil {
+		return nil, err
+	}
+	if len(replies) != 1 {
+		return nil, fmt.Errorf("%s: %d replies instead of one", what, len(replies))
+	}
+	return replies[0].Data, nil
 }
 
 func family(a netip.Addr) byte {

@@ -135,8 +135,8 @@ func childTime(t *testing.T) (context.Context, context.CancelFunc, time.Duration
 		return ctx, cancel, 0
 	}
 	left := time.Until(deadline)
-	margin := min(left/10, 5*time.Second)
-	ctx, cancel := context.WithDeadline(t.Context(), deadline.Add(-margin/2))
+	margin := min(left/4, 10*time.Second)
+	ctx, cancel := context.WithDeadline(t.Context(), deadline.Add(-margin/4))
 	return ctx, cancel, max(left-margin, time.Millisecond)
 }
 
@@ -189,8 +189,13 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 }
 
 func (w *lineWriter) line(s string) error {
-	if s == "PASS" || strings.HasPrefix(s, "=== ") || strings.HasPrefix(s, "coverage: ") {
+	if s == "PASS" {
 		return nil
+	}
+	for _, prefix := range []string{"=== RUN ", "=== PAUSE ", "=== CONT ", "=== NAME ", "coverage: "} {
+		if strings.HasPrefix(s, prefix) {
+			return nil
+		}
 	}
 	_, err := io.WriteString(w.to, s+"\n")
 	return err
