@@ -171,6 +171,9 @@ var errAllFailed = errors.New("every address failed")
 // race makes the connection attempts of a dial. A dial to one address given
 // needs no race.
 func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Time) (*stream, []Attempt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
 	connect := func(ctx context.Context, remote netip.AddrPort) (*stream, error) {
 		return d.connectTCP(ctx, remote, t.want)
 	}
