@@ -7,13 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/mdlayher/genetlink"
-	"github.com/mdlayher/netlink"
-	"golang.org/x/sys/unix"
-
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/testlab"
 	"github.com/af-multipath/mpresolve/internal/testlab/labtest"
 )
@@ -81,54 +79,57 @@ func TestSourceRouting(t *testing.T) {
 	})
 }
 
-// addEndpoint gives the kernel's path manager an address to make subflows
-// from, in the calling process's namespace.
-func addEndpoint(t *testing.T, a netip.Addr) {
-	t.Helper()
-	conn, err := genetlink.Dial(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	pm, err := conn.GetFamily("mptcp_pm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// MPTCP_PM_CMD_ADD_ADDR, and attributes of linux/mptcp_pm.h.
-	const addAddr, attrAddr, attrFamily, attrAddr6, attrFlags, flagSubflow = 1, 1, 1, 4, 6, 2
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(attrAddr, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint16(attrFamily, unix.AF_INET6)
-		ae.Bytes(attrAddr6, a.AsSlice())
-		ae.Uint32(attrFlags, flagSubflow)
-		return nil
-	})
-	data, err := ae.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	msg := genetlink.Message{Header: genetlink.Header{Command: addAddr, Version: pm.Version}, Data: data}
-	if _, err := conn.Execute(msg, pm.ID, netlink.Request|netlink.Acknowledge); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestJoinLeavesBySecondLink has the kernel make a subflow from an address of
-// the second link.
+// TestJoinLeavesBySecondLink makes a subflow from an address of the second
+// link.
 func TestJoinLeavesBySecondLink(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		lab, server := twoLinks(t)
 		echo(t, listen(t, server))
-		second := netip.MustParseAddr("fd00:2::2")
-		addEndpoint(t, second)
-		roundTrip(t, dial(t, netip.AddrPortFrom(server6, port).String()))
-		waitFor(t, "a join", func() bool { return len(lab.SYNs()) == 2 })
-		s := lab.SYNs()[1]
-		if s.Kind != testlab.Join || s.Token == 0 || s.Src.Addr() != second || s.Dst.Addr() != server6 {
-			t.Errorf("second SYN %v, want a join from %v", s, second)
+		if err := mptcp.SetPathManager("userspace"); err != nil {
+			t.Fatal(err)
 		}
-		waitFor(t, "the join on the second link", func() bool { return lab.Client().Links()[1].Stats().FramesFromRouter > 0 })
+		pm, err := mptcp.OpenPathManager()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = pm.Close() }()
+		c := dial(t, netip.AddrPortFrom(server6, port).String())
+		roundTrip(t, c)
+		token := token(t, c)
+		join := mptcp.Subflow{
+			Local:   netip.AddrPortFrom(netip.MustParseAddr("fd00:2::2"), 0),
+			LocalID: 1,
+			Remote:  netip.MustParseAddrPort("[fd00:12::2]:7000"),
+		}
+		// The first round trip may end before the acknowledgement that
+		// establishes the connection has come.
+		waitFor(t, "an established connection", func() bool {
+			return !errors.Is(pm.CreateSubflow(token, join), mptcp.ErrNotEstablished)
+		})
+		second := lab.Client().Links()[1]
+		waitFor(t, "the join's SYN/ACK on the second link", func() bool { return second.Stats().FramesFromRouter > 0 })
+		s := lab.SYNs()[1]
+		if s.Kind != testlab.Join || s.Token == 0 || s.Src.Addr() != join.Local.Addr() || s.Dst != join.Remote {
+			t.Errorf("second SYN %v, want a join from %v to %v", s, join.Local, join.Remote)
+		}
+		if !strings.Contains(s.String(), "join token 0x") {
+			t.Errorf("the join is shown as %q", s)
+		}
 	})
+}
+
+// token returns the local token of an MPTCP connection.
+func token(t *testing.T, c *net.TCPConn) uint32 {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := mptcp.GetInfo(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Token
 }
 
 func TestDelay(t *testing.T) {
