@@ -177,7 +177,7 @@ func TestOpErrorIs(t *testing.T) {
 	} {
 		err := fmt.Errorf("wrapped: %w", &OpError{Op: "create subflow", Errno: test.errno, Msg: test.msg})
 		for _, target := range all {
-			if got := errors.Is(err, target); got != (target == test.want) {
+			if got := errors.Is(err, target); got != errors.Is(target, test.want) {
 				t.Errorf("%v is %v: %v", err, target, got)
 			}
 		}

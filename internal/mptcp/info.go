@@ -133,8 +133,13 @@ func (f fields) u64(off int) uint64 {
 	return binary.NativeEndian.Uint64(f[off:])
 }
 
-func (f fields) millis(off int) time.Duration { return time.Duration(f.u32(off)) * time.Millisecond }
-func (f fields) micros(off int) time.Duration { return time.Duration(f.u32(off)) * time.Microsecond }
+func (f fields) millis(off int) time.Duration {
+	return time.Duration(f.u32(off)) * time.Millisecond
+}
+
+func (f fields) micros(off int) time.Duration {
+	return time.Duration(f.u32(off)) * time.Microsecond
+}
 
 // parseInfo decodes struct mptcp_info.
 func parseInfo(b []byte) (Info, error) {

@@ -35,7 +35,7 @@ func executeOnce(op string, command uint8, request *netlink.AttributeEncoder, fl
 	if err != nil {
 		return nil, fmt.Errorf("mptcp: %s: %w", op, err)
 	}
-	defer c.Close() //nolint:errcheck // nothing is lost
+	defer c.Close()
 	family, err := c.GetFamily(familyName)
 	if err != nil {
 		return nil, fmt.Errorf("mptcp: %s: generic netlink family %s: %w", op, familyName, err)
