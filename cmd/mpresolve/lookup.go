@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/af-multipath/mpresolve/resolver"
+)
+
+// lookupFlags are the flags of a look-up; dial shares those that choose servers.
+type lookupFlags struct {
+	servers []string
+	timeout time.Duration
+	types   []string
+	file    string
+	short   bool
+	hex     bool
+	https   bool
+	noHosts bool
+}
+
+func (f *lookupFlags) register(cmd *cobra.Command) {
+	f.registerServers(cmd)
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.types, "type", "t", nil, "also look up records of this `TYPE` (repeatable)")
+	flags.StringVarP(&f.file, "file", "f", "", "read names from `FILE`, one a line (- is standard input)")
+	flags.BoolVarP(&f.short, "short", "s", false, "print one address a line, in dial order")
+	flags.BoolVarP(&f.hex, "hex", "x", false, "print the octets of the AF_MULTIPATH record")
+	flags.BoolVar(&f.https, "https", false, "ask for HTTPS records too")
+}
+
+// registerServers adds the flags that say whom to ask.
+func (f *lookupFlags) registerServers(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.servers, "server", nil, "ask `ADDR[:PORT]` instead of the system's servers (repeatable)")
+	flags.DurationVar(&f.timeout, "timeout", 0, "wait this long for an answer to one try (default: the system's, 5s)")
+	flags.BoolVar(&f.noHosts, "no-hosts", false, "do not read the hosts file")
+}
+
+// resolver makes the resolver that the flags describe.
+func (f *lookupFlags) resolver() (*resolver.Resolver, error) {
+	for _, s := range f.servers {
+		if err := checkServer(s); err != nil {
+			return nil, err
+		}
+	}
+	if f.timeout < 0 {
+		return nil, usageError("--timeout %v: must not be negative", f.timeout)
+	}
+	return &resolver.Resolver{
+		Servers: f.servers,
+		Timeout: f.timeout,
+		HTTPS:   f.https,
+		NoHosts: f.noHosts,
+		WaitAll: true,
+	}, nil
+}
+
+// checkServer wants an address, with a port or without.
+func checkServer(s string) error {
+	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return nil
+	}
+	if _, err := netip.ParseAddrPort(s); err == nil {
+		return nil
+	}
+	return &exitError{
+		code: exitUsage,
+		err:  fmt.Errorf("--server %q: not an address", s),
+		hint: "write 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353",
+	}
+}
+
+// lookup is the root command: every name in turn, in the order given.
+func (a *app) lookup(ctx context.Context, f lookupFlags, args []string) error {
+	targets, err := a.targets(&f, args)
+	if err != nil {
+		return err
+	}
+	st, err := a.style()
+	if err != nil {
+		return err
+	}
+	r, err := f.resolver()
+	if err != nil {
+		return err
+	}
+	code := exitFound
+	for i, target := range targets {
+		if i > 0 && !a.json && !f.short {
+			fmt.Fprintln(a.stdout)
+		}
+		view, err := lookupOne(ctx, r, target, f.types)
+		if printErr := a.printLookup(view, f, st); printErr != nil {
+			return &exitError{code: exitFailed, err: printErr}
+		}
+		if err != nil {
+			a.complain(lookupFailure(err))
+			code = max(code, lookupCode(err))
+		}
+		if ctx.Err() != nil {
+			return &exitError{code: exitFailed, err: errors.New("interrupted")}
+		}
+	}
+	if code != exitFound {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+func (a *app) printLookup(view lookupView, f lookupFlags, st style) error {
+	switch {
+	case a.json:
+		return json.NewEncoder(a.stdout).Encode(view)
+	case f.short:
+		writeShort(a.stdout, view)
+	default:
+		writeLookup(a.stdout, view, st)
+		if f.hex && len(view.Addresses) > 0 {
+			fmt.Fprintf(a.stdout, "\n")
+			writeRecordHex(a.stdout, view)
+		}
+	}
+	return nil
+}
+
+// lookupFailure splits an error into the message and the hint that it carries.
+func lookupFailure(err error) (message error, hint string) {
+	var e *resolver.Error
+	if errors.As(err, &e) {
+		return err, e.Hint
+	}
+	return err, ""
+}
+
+// lookupCode is the exit code for a failed look-up.
+func lookupCode(err error) int {
+	switch {
+	case errors.Is(err, resolver.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, resolver.ErrBadName):
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// target is one thing to look up.
+type target struct {
+	name string
+	port uint16
+}
+
+// targets gathers the names from the arguments and the file, and takes @ADDR
+// arguments as servers.
+func (a *app) targets(f *lookupFlags, args []string) ([]target, error) {
+	var targets []target
+	for _, arg := range args {
+		if server, ok := strings.CutPrefix(arg, "@"); ok {
+			f.servers = append(f.servers, server)
+			continue
+		}
+		t, err := parseTarget(arg)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, t)
+	}
+	if f.file != "" {
+		more, err := a.readTargets(f.file)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, more...)
+	}
+	if len(targets) == 0 {
+		return nil, &exitError{code: exitUsage, err: errors.New("no name given"), hint: "try: mpresolve www.example.net, or mpresolve --help"}
+	}
+	return targets, nil
+}
+
+// readTargets reads names, one a line; blank lines and # comments are passed over.
+func (a *app) readTargets(file string) ([]target, error) {
+	input := a.stdin
+	if file != "-" {
+		opened, err := os.Open(file)
+		if err != nil {
+			return nil, &exitError{code: exitUsage, err: fmt.Errorf("reading names: %w", err)}
+		}
+		defer opened.Close()
+		input = opened
+	}
+	return scanTargets(input, file)
+}
+
+func scanTargets(input io.Reader, file string) ([]target, error) {
+	var targets []target
+	lines := bufio.NewScanner(input)
+	for number := 1; lines.Scan(); number++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		t, err := parseTarget(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, number, err)
+		}
+		targets = append(targets, t)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, &exitError{code: exitFailed, err: fmt.Errorf("reading names from %s: %w", file, err)}
+	}
+	return targets, nil
+}
+
+// parseTarget splits NAME[:PORT]. An IPv6 address needs brackets when a port
+// follows it; the port may be a number or a service name.
+func parseTarget(arg string) (target, error) {
+	if _, err := netip.ParseAddr(strings.Trim(arg, "[]")); err == nil {
+		return target{name: strings.Trim(arg, "[]")}, nil
+	}
+	if !strings.Contains(arg, ":") {
+		return target{name: arg}, nil
+	}
+	host, service, err := net.SplitHostPort(arg)
+	if err != nil || host == "" {
+		return target{}, usageError("%q: not NAME or NAME:PORT", arg)
+	}
+	port, err := net.LookupPort("tcp", service)
+	if err != nil {
+		return target{}, usageError("%q: no such port or service: %s", arg, service)
+	}
+	return target{name: host, port: uint16(port)}, nil
+}
