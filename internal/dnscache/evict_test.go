@@ -119,7 +119,7 @@ func lruHits(order []int, size int) (hits int) {
 // loops.
 func TestEverythingUsed(t *testing.T) {
 	c := New(Config{MaxOctets: MinOctets})
-	for i := range 20_000 {
+	for i := range 6000 {
 		ask(t, c, i)
 		for range 4 {
 			ask(t, c, i)
@@ -132,7 +132,7 @@ func TestReplaceWithOtherSize(t *testing.T) {
 	c := New(Config{MaxOctets: MinOctets})
 	key, small := sample(t, 1)
 	q := question(t, "host1.example.com", dnswire.TypeA)
-	for i := range 5000 {
+	for i := range 1500 {
 		msg := small
 		if i%2 == 1 {
 			msg = addTTL(reply(t, q, 0), 1+i%200, 300)

@@ -1,7 +1,6 @@
 package dnscache
 
 import (
-	"bytes"
 	"encoding/binary"
 	"time"
 
@@ -24,11 +23,11 @@ func (p *plan) make(c *Config, key, msg []byte) bool {
 	if len(msg) > MaxMessageLen+maxOPTLen || dnswire.Validate(msg) != nil {
 		return false
 	}
-	s, ok := survey(p, msg)
-	if !ok || p.length > MaxMessageLen || !sameQuestion(key, msg[:s.qend]) {
+	f, ok := p.survey(msg)
+	if !ok || p.length > MaxMessageLen || !dnswire.MatchKey(key, msg) {
 		return false
 	}
-	return p.judge(c, &s)
+	return p.judge(c, &f)
 }
 
 // maxOPTLen is how much longer than MaxMessageLen a message may be before its OPT is cut off.
@@ -37,7 +36,6 @@ const maxOPTLen = 4 << 10
 // facts are what judge needs to know of a message.
 type facts struct {
 	header   dnswire.Header
-	qend     int
 	answered bool   // the answer section holds a record of the type asked for
 	ttl      uint32 // the least of answer and authority section, in seconds
 	hasTTL   bool
@@ -45,34 +43,32 @@ type facts struct {
 	hasSOA   bool
 }
 
-// survey walks msg, notes where its TTLs are and where it is to be cut.
-func survey(p *plan, msg []byte) (f facts, ok bool) {
+// survey walks msg, notes where its TTLs are and where it is to be cut; false: not kept.
+func (p *plan) survey(msg []byte) (f facts, ok bool) {
 	parser := dnswire.NewParser(msg)
-	f.header, f.qend = parser.Header(), parser.QuestionEnd()
-	if f.header.QD != 1 || !f.header.QR() || f.header.TC() || f.header.Opcode() != dnswire.OpcodeQuery {
+	f.header = parser.Header()
+	h := f.header
+	if h.QD != 1 || !h.QR() || h.TC() || h.Opcode() != dnswire.OpcodeQuery {
 		return f, false
 	}
-	qtype := dnswire.Type(binary.BigEndian.Uint16(msg[f.qend-4:]))
+	qtype := dnswire.Type(binary.BigEndian.Uint16(msg[parser.QuestionEnd()-4:]))
 	p.length = len(msg)
 	for rr, more := parser.Next(); more; rr, more = parser.Next() {
-		if rr.Type == dnswire.TypeOPT && rr.TTL>>24 != 0 {
+		switch {
+		case rr.Type == dnswire.TypeOPT && rr.TTL>>24 != 0:
+			return f, false // an extended response code
+		case rr.Type.IsMeta() && rr.Section != dnswire.SectionAdditional:
 			return f, false
-		}
-		if rr.Type.IsMeta() {
+		case rr.Type.IsMeta():
 			p.length = min(p.length, rr.NameOff)
-			if rr.Section != dnswire.SectionAdditional {
+		case rr.NameOff < p.length:
+			if p.records == MaxRecords {
 				return f, false
 			}
+			p.ttls[p.records] = uint16(rr.TTLOff)
+			p.records++
+			f.note(msg, rr, qtype)
 		}
-		if rr.NameOff >= p.length {
-			continue
-		}
-		if p.records == MaxRecords {
-			return f, false
-		}
-		p.ttls[p.records] = uint16(rr.TTLOff)
-		p.records++
-		f.note(msg, rr, qtype)
 	}
 	return f, true
 }
@@ -126,27 +122,3 @@ func (p *plan) bound(ttl uint32) uint32 {
 }
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
-
-// sameQuestion reports whether key was made of the question that head, a message up to its first
-// record, ends with.
-func sameQuestion(key, head []byte) bool {
-	question := head[dnswire.HeaderLen:]
-	if len(key) != len(question)+1 {
-		return false
-	}
-	name := len(question) - 4
-	for i, c := range question[:name] {
-		if lower(c) != key[i] {
-			return false
-		}
-	}
-	return bytes.Equal(question[name:], key[name:name+4])
-}
-
-// lower returns c, or its lower-case letter if it is an ASCII capital.
-func lower(c byte) byte {
-	if c-'A' < 26 {
-		return c + ('a' - 'A')
-	}
-	return c
-}

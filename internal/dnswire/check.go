@@ -1,6 +1,9 @@
 package dnswire
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // ReplyError says why CheckReply refuses a message as the reply to a query. It is a plain number;
 // compare it with == or errors.Is.
@@ -68,22 +71,28 @@ func CheckReply(q Question, id uint16, msg []byte) error {
 
 // matchQuestion reports whether the question in msg is q.
 func matchQuestion(q Question, msg []byte) bool {
-	end := nameEnd(msg, HeaderLen)
-	if end != HeaderLen+len(q.Name) || end+questionLen > len(msg) {
+	var key [MaxKeyLen]byte
+	return MatchKey(q.AppendKey(key[:0], false, false), msg)
+}
+
+// MatchKey reports whether key is what AppendKey makes of the question in msg, with any flags.
+func MatchKey(key, msg []byte) bool {
+	end := questionNameEnd(msg)
+	if end == 0 || end+questionLen > len(msg) || len(key) != end+questionLen-HeaderLen+1 {
 		return false
 	}
 	for i, c := range msg[HeaderLen:end] {
-		if lower(c) != q.Name[i] {
+		if lower(c) != key[i] {
 			return false
 		}
 	}
-	return Type(binary.BigEndian.Uint16(msg[end:])) == q.Type &&
-		Class(binary.BigEndian.Uint16(msg[end+2:])) == q.Class
+	name := end - HeaderLen
+	return bytes.Equal(msg[end:end+questionLen], key[name:name+questionLen])
 }
 
 // ReplyName returns the question's name as it stands in msg, a part of it; nil if there is none.
 func ReplyName(msg []byte) []byte {
-	end := nameEnd(msg, HeaderLen)
+	end := questionNameEnd(msg)
 	if end == 0 || len(msg) < HeaderLen || binary.BigEndian.Uint16(msg[4:]) == 0 {
 		return nil
 	}

@@ -83,7 +83,7 @@ func NewParser(msg []byte) Parser {
 }
 
 func (p *Parser) skipQuestion() {
-	end := nameEnd(p.msg, HeaderLen)
+	end := questionNameEnd(p.msg)
 	if end == 0 || end+questionLen > len(p.msg) {
 		p.err = ErrQuestion
 		return

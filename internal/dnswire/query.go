@@ -137,7 +137,7 @@ func ParseQuery(msg []byte) (Query, error) {
 
 // parseQuestion reads the one question, which has nothing before it to point to.
 func (q *Query) parseQuestion(msg []byte) bool {
-	end := nameEnd(msg, HeaderLen)
+	end := questionNameEnd(msg)
 	if end == 0 || end+questionLen > len(msg) {
 		return false
 	}
@@ -148,8 +148,10 @@ func (q *Query) parseQuestion(msg []byte) bool {
 	return true
 }
 
-// nameEnd returns the offset after the uncompressed name at off, or 0 if there is none.
-func nameEnd(msg []byte, off int) int {
+// questionNameEnd returns the offset after the name of the first question, or 0 if there is none.
+// The name is never compressed: nothing is before it.
+func questionNameEnd(msg []byte) int {
+	off := HeaderLen
 	limit := min(len(msg), off+MaxNameLen)
 	for off < limit {
 		c := int(msg[off])

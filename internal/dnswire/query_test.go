@@ -201,6 +201,14 @@ func TestKeys(t *testing.T) {
 			seen[key] = true
 		}
 	}
+	for key := range seen {
+		if !dnswire.MatchKey([]byte(key), query(t, "wWw.example.com", dnswire.TypeHTTPS, dnswire.QueryOptions{})) ||
+			dnswire.MatchKey([]byte(key), query(t, "wwx.example.com", dnswire.TypeHTTPS, dnswire.QueryOptions{})) ||
+			dnswire.MatchKey([]byte(key), query(t, "www.example.com", dnswire.TypeA, dnswire.QueryOptions{})) ||
+			dnswire.MatchKey([]byte(key), nil) {
+			t.Errorf("MatchKey of %q", key)
+		}
+	}
 	if len(seen) != 4 {
 		t.Errorf("%d keys of four", len(seen))
 	}
