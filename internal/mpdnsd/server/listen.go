@@ -62,7 +62,7 @@ func (l *Listener) open(addr netip.AddrPort) (err error) {
 	for range portTries {
 		l.udp, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(addr))
 		if err != nil {
-			return fmt.Errorf("listening on %v: %w", addr, err)
+			return fmt.Errorf("listening on %v: %w", addr, reason(err))
 		}
 		l.addr = netip.AddrPortFrom(addr.Addr(), l.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port())
 		l.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(l.addr))
@@ -74,7 +74,16 @@ func (l *Listener) open(addr netip.AddrPort) (err error) {
 			break
 		}
 	}
-	return fmt.Errorf("listening on %v: %w", addr, err)
+	return fmt.Errorf("listening on %v: %w", addr, reason(err))
+}
+
+// reason is an error of package net without the address that it repeats.
+func reason(err error) error {
+	var oe *net.OpError
+	if errors.As(err, &oe) {
+		return oe.Err
+	}
+	return err
 }
 
 // Addr returns the address listened on, with its real port.

@@ -1,0 +1,258 @@
+package mpdnsd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
+	"github.com/af-multipath/mpresolve/internal/sysconf"
+	"github.com/af-multipath/mpresolve/internal/upstream"
+)
+
+// drainTime is how long the daemon goes on answering what was asked before it
+// was told to end.
+const drainTime = 5 * time.Second
+
+// daemon is the running program. One goroutine, that of run, owns it.
+type daemon struct {
+	flags     *flags
+	level     *slog.LevelVar
+	log       *slog.Logger
+	system    *sysconf.System
+	server    *server.Server
+	setup     *setup
+	listeners map[netip.AddrPort][]*server.Listener // by the address configured, which several may share if its port is 0
+}
+
+func newDaemon(f *flags, stderr io.Writer) *daemon {
+	d := &daemon{
+		flags:     f,
+		level:     new(slog.LevelVar),
+		system:    sysconf.Default(),
+		listeners: make(map[netip.AddrPort][]*server.Listener),
+	}
+	d.log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: d.level}))
+	return d
+}
+
+// run serves until ctx ends, and then answers what was asked.
+func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) error {
+	d.level.Set(set.config.LogLevel)
+	d.setup = set
+	s := set.config.Server
+	d.server = server.New(d.source(set), server.Options{
+		UDPSize:        s.UDPSize,
+		Outstanding:    s.Outstanding,
+		TCPConnections: s.TCPConnections,
+		TCPIdle:        s.TCPIdle,
+		Log:            d.log,
+	})
+	defer d.shutdown()
+	if err := d.listen(set.config.Listen); err != nil {
+		return err
+	}
+	d.logZones(set)
+	d.log.Info("ready")
+	d.notify("READY=1")
+	for {
+		select {
+		case <-ctx.Done():
+			d.log.Info("ending: answering what was asked")
+			d.notify("STOPPING=1")
+			return nil
+		case <-reload:
+			d.reload()
+		}
+	}
+}
+
+// shutdown answers what was asked, for a bounded time, and closes everything.
+func (d *daemon) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := d.server.Shutdown(ctx); err != nil {
+		d.log.Warn("ending", "error", err)
+	}
+}
+
+// source makes what questions are answered from.
+func (d *daemon) source(set *setup) *server.Source {
+	c := &set.config
+	cache := dnscache.New(c.Cache.Config)
+	s := &server.Source{
+		Zones:    set.zones,
+		Special:  c.SpecialNames,
+		Cache:    cache,
+		Upstream: upstream.Cached(cache, time.Now, upstream.Coalesce(d.upstream(c))),
+		Pair:     c.Cache.Pair,
+	}
+	if c.Multipath.Enabled {
+		s.Multipath = c.Multipath.Type
+	}
+	if c.Hosts.Enabled {
+		s.Hosts = d.hosts(c.Hosts.File)
+	}
+	return s
+}
+
+// hosts is the hosts file's content as of a time.
+func (d *daemon) hosts(file string) func(time.Time) *sysconf.Hosts {
+	if file == "" {
+		return d.system.Hosts
+	}
+	return sysconf.NewSystem("", file, "").Hosts
+}
+
+// upstream is who is asked: the servers of the configuration, or the system's.
+func (d *daemon) upstream(c *config.Config) upstream.Exchanger {
+	own := newOwn(c.Listen)
+	if len(c.Upstream.Servers) == 0 {
+		s := &systemServers{system: d.system, config: c.Upstream, own: own, log: d.log, now: time.Now}
+		s.current() // so that the servers are logged at the start
+		return s
+	}
+	from := d.flags.config
+	if len(d.flags.upstreams) > 0 {
+		from = "--upstream"
+	}
+	servers := own.servers(c.Upstream.Servers, from, d.log)
+	logServers(d.log, servers, from, c.Upstream)
+	return failover(servers, c.Upstream)
+}
+
+// listen opens addresses. On an error it closes those that it has opened.
+func (d *daemon) listen(addrs []netip.AddrPort) error {
+	var opened []netip.AddrPort
+	for _, a := range addrs {
+		l, err := d.server.Listen(a)
+		if err != nil && d.mayLack(a, err) {
+			d.log.Warn("this machine lacks a default address; going on without it", "address", a, "error", err)
+			continue
+		}
+		if err != nil {
+			for _, a := range opened {
+				d.unlisten(a)
+			}
+			return &listenError{a, err}
+		}
+		opened = append(opened, a)
+		d.listeners[a] = append(d.listeners[a], l)
+		d.log.Info("listening", "address", l.Addr(), "transports", "udp,tcp")
+	}
+	if len(opened) == 0 && len(addrs) > 0 {
+		return errors.New("no address to listen on")
+	}
+	return nil
+}
+
+// unlisten closes the newest listener of a configured address.
+func (d *daemon) unlisten(a netip.AddrPort) {
+	have := d.listeners[a]
+	l := have[len(have)-1]
+	l.Close()
+	d.log.Info("no longer listening", "address", l.Addr())
+	if d.listeners[a] = have[:len(have)-1]; len(have) == 1 {
+		delete(d.listeners, a)
+	}
+}
+
+// mayLack reports whether a may be missing: one of the default addresses, of a
+// family that this machine does not have.
+func (d *daemon) mayLack(a netip.AddrPort, err error) bool {
+	return slices.Contains(config.Default().Listen, a) &&
+		(errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT))
+}
+
+// listenError is an address that cannot be listened on, with what to do.
+type listenError struct {
+	addr netip.AddrPort
+	err  error
+}
+
+func (e *listenError) Unwrap() error { return e.err }
+
+func (e *listenError) Error() string {
+	text := e.err.Error()
+	switch {
+	case errors.Is(e.err, fs.ErrPermission):
+		text += fmt.Sprintf(`
+ports below 1024 need a privilege. One of these gives it:
+  sudo setcap cap_net_bind_service=+ep "$(command -v mpdnsd)"
+  AmbientCapabilities=CAP_NET_BIND_SERVICE   (in the systemd unit's [Service])
+or take another port:
+  mpdnsd --listen %v`, netip.AddrPortFrom(e.addr.Addr(), 5353))
+	case errors.Is(e.err, syscall.EADDRINUSE):
+		text += fmt.Sprintf(`
+another program has this address; see which:
+  ss -tulnp sport = :%d
+or take another port:
+  mpdnsd --listen %v`, e.addr.Port(), netip.AddrPortFrom(e.addr.Addr(), 5353))
+	}
+	return text
+}
+
+// logZones writes a line for each zone.
+func (d *daemon) logZones(set *setup) {
+	for _, z := range set.zones.All() {
+		d.log.Info("zone", "origin", z.Origin(), "records", z.Len())
+	}
+}
+
+// reload reads configuration and zones again. Whatever is wrong, what was in
+// effect stays so.
+func (d *daemon) reload() {
+	d.log.Info("reloading")
+	set, err := d.flags.load()
+	if err != nil {
+		for line := range strings.Lines(err.Error()) {
+			d.log.Error("reload: the old configuration stays", "error", strings.TrimSpace(line))
+		}
+		return
+	}
+	if err := d.relisten(set.config.Listen); err != nil {
+		d.log.Error("reload: the old configuration stays", "error", err)
+		return
+	}
+	if set.config.Server != d.setup.config.Server {
+		d.log.Warn("reload: the settings of [server] need a restart")
+	}
+	d.level.Set(set.config.LogLevel)
+	d.server.SetSource(d.source(set))
+	d.setup = set
+	d.logZones(set)
+	d.log.Info("reloaded; the cache is empty")
+}
+
+// relisten opens addresses that are new and closes those that are gone.
+func (d *daemon) relisten(want []netip.AddrPort) error {
+	missing := slices.Clone(want)
+	var gone []netip.AddrPort
+	for a, have := range d.listeners {
+		for range have {
+			if i := slices.Index(missing, a); i >= 0 {
+				missing = slices.Delete(missing, i, i+1)
+			} else {
+				gone = append(gone, a)
+			}
+		}
+	}
+	if err := d.listen(missing); err != nil {
+		return err
+	}
+	for _, a := range gone {
+		d.unlisten(a)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package mpdnsd
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/zone"
+)
+
+// setup is what the configuration says, with its zones read.
+type setup struct {
+	config config.Config
+	zones  zone.Set
+}
+
+// load reads the configuration and the zones. The error has all that is wrong
+// with them; it is a *badSetup, but for flags, which are the usage's matter.
+func (f *flags) load() (*setup, error) {
+	c := config.Default()
+	if f.config != "" {
+		var err error
+		if c, err = config.Load(f.config); err != nil {
+			var errs config.Errors
+			if !errors.As(err, &errs) {
+				err = fmt.Errorf("mpdnsd: %w", err)
+			}
+			return nil, &badSetup{err}
+		}
+	}
+	if err := f.apply(&c); err != nil {
+		return nil, err
+	}
+	zones, err := loadZones(c.Zones)
+	if err != nil {
+		return nil, &badSetup{err}
+	}
+	return &setup{c, zones}, nil
+}
+
+// parseZone reads the --zone flag's [ORIGIN=]FILE. What stands before the
+// first = is the origin if it is a domain name and no path.
+func parseZone(s string) config.Zone {
+	origin, file, ok := strings.Cut(s, "=")
+	if ok && file != "" && !strings.ContainsAny(origin, `/\`) {
+		if _, err := dnswire.ParseName(origin); err == nil {
+			return config.Zone{Origin: origin, File: file}
+		}
+	}
+	return config.Zone{File: s}
+}
+
+// loadZones reads all zone files, and reports what is wrong with any of them.
+func loadZones(all []config.Zone) (zone.Set, error) {
+	var zones []*zone.Zone
+	var errs []error
+	for _, z := range all {
+		loaded, err := zone.Load(z.File, z.Origin)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		zones = append(zones, loaded)
+	}
+	set, err := zone.NewSet(zones...)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	return set, errors.Join(errs...)
+}
+
+// summary counts what the setup has.
+func (s *setup) summary() string {
+	servers := "the upstream servers of resolv.conf"
+	if n := len(s.config.Upstream.Servers); n > 0 {
+		servers = count(n, "upstream server")
+	}
+	return fmt.Sprintf("%s, %s, %s",
+		count(len(s.config.Listen), "listener"), servers, count(len(s.zones.All()), "zone"))
+}
+
+// count is "1 zone", "2 zones".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
