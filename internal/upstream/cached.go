@@ -48,7 +48,7 @@ func (c *cached) Exchange(ctx context.Context, q Query) (Reply, error) {
 	switch {
 	case err == nil:
 		c.cache.Put(key, reply.Msg, c.now())
-	case ctx.Err() == nil:
+	case ended(ctx) == nil:
 		c.failures.put(q, err, c.now())
 	}
 	return reply, err

@@ -91,13 +91,20 @@ func (f *failover) Exchange(ctx context.Context, q Query) (Reply, error) {
 	if len(f.members) == 0 {
 		return Reply{}, &Error{Query: q, Err: ErrNoServers}
 	}
-	members := f.order(time.Now())
+	start := time.Now()
+	members := f.order(start)
 	out := f.from(ctx, members, q)
-	for round := 1; round < f.rounds && out.err != nil && ctx.Err() == nil; round++ {
+	for round := 1; round < f.rounds && out.err != nil && ended(ctx) == nil; round++ {
 		if !isTimeout(out.err) && !pause(ctx, retryPause/2+rand.N(retryPause/2)) { //nolint:gosec // jitter, not a secret
 			break
 		}
 		out = combine(out, f.from(ctx, members, q), q)
+	}
+	var e *Error
+	if errors.As(out.err, &e) {
+		whole := *e
+		whole.Elapsed = time.Since(start)
+		return Reply{}, &whole
 	}
 	return out.reply, out.err
 }
@@ -156,7 +163,7 @@ func (f *failover) from(ctx context.Context, members []*member, q Query) outcome
 	})
 	first := f.ask(own, ctx, members[0], q)
 	if timer.Stop() {
-		if first.useful() || ctx.Err() != nil {
+		if first.useful() || ended(ctx) != nil {
 			return first
 		}
 		return combine(first, f.from(ctx, members[1:], q), q)
@@ -175,7 +182,7 @@ func (f *failover) from(ctx context.Context, members []*member, q Query) outcome
 func (f *failover) inTurn(ctx context.Context, members []*member, q Query) outcome {
 	out := f.ask(ctx, ctx, members[0], q)
 	for _, m := range members[1:] {
-		if out.useful() || ctx.Err() != nil {
+		if out.useful() || ended(ctx) != nil {
 			break
 		}
 		out = combine(out, f.ask(ctx, ctx, m, q), q)
@@ -191,7 +198,7 @@ func (f *failover) ask(own, whole context.Context, m *member, q Query) outcome {
 	case err == nil:
 		m.misses.Store(0)
 		m.until.Store(0)
-	case whole.Err() != nil:
+	case ended(whole) != nil:
 	case own.Err() != nil:
 		f.miss(m, missSlow)
 	default:
@@ -223,18 +230,23 @@ func joinErrors(a, b error, q Query) error {
 	if !errors.As(a, &ea) || !errors.As(b, &eb) {
 		return b
 	}
-	joined := &Error{
-		Server: ea.Server, Proto: eb.Proto, Query: q, RCode: max(ea.RCode, eb.RCode),
+	return &Error{
+		Server: union(ea.Server, eb.Server), Proto: eb.Proto, Query: q, RCode: max(ea.RCode, eb.RCode),
 		Timeout: ea.Timeout && eb.Timeout, Tries: ea.Tries + eb.Tries,
-		Elapsed: max(ea.Elapsed, eb.Elapsed), Err: eb.Err,
+		Err: eb.Err,
 	}
-	if !slices.Contains(strings.Split(ea.Server, ", "), eb.Server) {
-		joined.Server += ", " + eb.Server
+}
+
+// union joins two lists of servers, none named twice.
+func union(a, b string) string {
+	const comma = ", "
+	servers := strings.Split(a, comma)
+	for _, s := range strings.Split(b, comma) {
+		if !slices.Contains(servers, s) {
+			servers = append(servers, s)
+		}
 	}
-	if ea.Server != eb.Server {
-		joined.Err = errors.Join(ea.Err, eb.Err)
-	}
-	return joined
+	return strings.Join(servers, comma)
 }
 
 // passOn reports whether another server may know better.

@@ -124,7 +124,7 @@ func (s *Server) Exchange(ctx context.Context, q Query) (Reply, error) {
 // mayRetry pauses where the last try failed at once, and reports whether there
 // is still reason to go on.
 func (s *Server) mayRetry(ctx context.Context, err error) bool {
-	if ctx.Err() != nil {
+	if ended(ctx) != nil {
 		return false
 	}
 	return isTimeout(err) || pause(ctx, retryPause/2+rand.N(retryPause/2)) //nolint:gosec // jitter, not a secret
@@ -186,10 +186,22 @@ func (s *Server) deadline(ctx context.Context) time.Time {
 	return t
 }
 
-// cause prefers the context's reason to the socket's complaint about it.
-func cause(ctx context.Context, err error) error {
+// ended is why the context has ended, or nil. A socket's deadline, taken from
+// the context's, may pass a moment before the context notices its own.
+func ended(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// cause prefers the context's reason to the socket's complaint about it.
+func cause(ctx context.Context, err error) error {
+	if why := ended(ctx); why != nil {
+		return why
 	}
 	return err
 }

@@ -92,8 +92,8 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 	if err := w.conn.SetReadDeadline(until); err != nil {
 		return nil, fmt.Errorf("set read deadline: %w", err)
 	}
-	if ctx.Err() != nil { // interrupt may have set its deadline before ours
-		return nil, context.Cause(ctx)
+	if why := ended(ctx); why != nil { // interrupt may have set its deadline before ours
+		return nil, why
 	}
 	for w.wrong < maxWrongReplies {
 		n, err := w.conn.Read(w.buf)
