@@ -13,7 +13,8 @@
 //
 // What to know before using the path manager:
 //
-//   - A socket belongs to the path manager that was selected when it was made.
+//   - A socket belongs to the path manager that was selected when it was made,
+//     an accepted one to the path manager selected when its connection arrived.
 //   - A subflow can be created only when the connection is fully established,
 //     that is after the first DATA_ACK: until then the error is
 //     [ErrNotEstablished], even after connect has returned.

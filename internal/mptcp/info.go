@@ -14,9 +14,9 @@ type Info struct {
 	SubflowsTotal    int    // all subflows (Linux 6.8)
 	AddAddrSignal    int    // addresses announced to the peer
 	AddAddrAccepted  int    // announced addresses of the peer accepted
-	SubflowsMax      int    // the limits of the kernel's own path manager
-	AddAddrSignalMax int    //
-	AddAddrAcceptMax int    //
+	SubflowsMax      int    // this and the next two are the limits of the kernel's own path
+	AddAddrSignalMax int    // manager, and zero on a connection that belongs to the userspace
+	AddAddrAcceptMax int    // path manager
 	Flags            uint32 // InfoFallback, InfoRemoteKey
 	Token            uint32 // names the connection to the path manager
 	LocalAddrUsed    int

@@ -156,8 +156,8 @@ func TestKernelLimitOfPeer(t *testing.T) {
 		defer accepted.Close()
 		p.server = accepted.(*net.TCPConn)
 		p.establish()
-		if limit := info(t, p.server).SubflowsMax; limit != 2 {
-			t.Fatalf("the server's limit is %d", limit)
+		if server, client := info(t, p.server).SubflowsMax, info(t, p.client).SubflowsMax; server != 2 || client != 0 {
+			t.Fatalf("the server's limit is %d, the client's %d", server, client)
 		}
 		p.create(p.to(addrB))
 		p.create(p.to(addr6))

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 )
+
+// probeTimeout bounds a connection to this machine itself.
+const probeTimeout = time.Second
 
 // ProbeBlackhole connects to itself over the loopback interface and reports
 // whether the connection became plain TCP: then MPTCP is held back for the
@@ -24,14 +28,12 @@ func ProbeBlackhole() (bool, error) {
 }
 
 func probeLoopback() (bool, error) {
-	var config net.ListenConfig
-	config.SetMultipathTCP(true)
-	l, err := config.Listen(context.Background(), "tcp", "localhost:0")
+	l, err := listenLoopback()
 	if err != nil {
 		return false, err
 	}
 	defer l.Close()
-	var dialer net.Dialer
+	dialer := net.Dialer{Timeout: probeTimeout}
 	dialer.SetMultipathTCP(true)
 	c, err := dialer.Dial("tcp", l.Addr().String()) // the backlog takes it
 	if err != nil {
@@ -46,4 +48,15 @@ func probeLoopback() (bool, error) {
 		return true, nil
 	}
 	return false, err
+}
+
+// listenLoopback opens an MPTCP listener on whichever loopback address there is.
+func listenLoopback() (net.Listener, error) {
+	var config net.ListenConfig
+	config.SetMultipathTCP(true)
+	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return config.Listen(context.Background(), "tcp", "[::1]:0")
+	}
+	return l, nil
 }

@@ -34,11 +34,12 @@ func (f *PathManager) create(token uint32, given mptcp.Subflow) error {
 		return script.Err
 	case flow.Local.Addr().Is4() != flow.Remote.Addr().Is4():
 		return refuse(op, syscall.EINVAL, mptcp.ExtackFamilyMismatch)
-	case !c.takeID(flow.LocalID, flow.Local.Addr()):
+	case !c.fits(flow.LocalID, flow.Local.Addr()):
 		return refuse(op, syscall.EINVAL, mptcp.ExtackLocalID)
 	case !c.established:
 		return refuse(op, syscall.ENOTCONN, "connect error: -107")
 	}
+	c.ids[flow.LocalID] = flow.Local.Addr()
 	flow.Local = f.route(c, flow.Local)
 	f.join(c, c.add(flow), script)
 	return nil
@@ -65,14 +66,14 @@ func (f *PathManager) route(c *conn, local netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(addr, port)
 }
 
-// takeID reserves a local id for an address of the connection, for good.
-func (c *conn) takeID(id uint8, addr netip.Addr) bool {
+// fits reports whether a local id and an address belong to each other, or are
+// both free.
+func (c *conn) fits(id uint8, addr netip.Addr) bool {
 	for known, a := range c.ids {
 		if (known == id) != (a == addr) {
 			return false
 		}
 	}
-	c.ids[id] = addr
 	return true
 }
 
