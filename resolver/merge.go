@@ -136,24 +136,9 @@ func verdict(g hostid.Group) string {
 func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult) *Answer {
 	now := time.Now()
 	return Merge(name, port, families, MergeOptions{
-		Sources: sources(ctx, families), Policy: r.addressPolicy(now),
+		Sources: r.state.sources.find(ctx, families, now), Policy: r.addressPolicy(now),
 		PreferredFamilyCount: r.PreferredFamilyCount, KeepLocal: r.KeepLocal, Now: now,
 	})
-}
-
-// sources finds this host's source address for each destination.
-func sources(ctx context.Context, families []FamilyResult) map[netip.Addr]Source {
-	var addrs []netip.Addr
-	for _, f := range families {
-		for _, a := range f.Addrs {
-			addrs = append(addrs, a.Unmap())
-		}
-	}
-	found := make(map[netip.Addr]Source, len(addrs))
-	for i, s := range addrsel.Sources(ctx, addrs) {
-		found[addrs[i]] = s
-	}
-	return found
 }
 
 // failure says why an answer without addresses has none: the servers' word that

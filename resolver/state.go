@@ -33,6 +33,7 @@ type state struct {
 	policy addrsel.Policy
 	gai    []byte // what policy was made of
 
+	sources sourceMemory
 	running sync.WaitGroup // the goroutines of questions; added to under mu
 }
 

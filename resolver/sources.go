@@ -1,0 +1,71 @@
+package resolver
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/addrsel"
+)
+
+const (
+	// sourceTime is how long the source address for a destination is taken to
+	// be the same. Finding it costs system calls; a change of the network is
+	// noticed soon enough.
+	sourceTime = 2 * time.Second
+	// maxSources bounds how many are remembered.
+	maxSources = 1024
+)
+
+// sourceMemory remembers the source addresses of this host for a moment: names
+// are looked up in bursts.
+type sourceMemory struct {
+	mu   sync.Mutex // guards what is below
+	seen map[netip.Addr]knownSource
+}
+
+type knownSource struct {
+	source Source
+	until  time.Time
+}
+
+// find returns this host's source address for each address of the families.
+func (m *sourceMemory) find(ctx context.Context, families []FamilyResult, now time.Time) map[netip.Addr]Source {
+	found := make(map[netip.Addr]Source)
+	var unknown []netip.Addr
+	m.mu.Lock()
+	for _, f := range families {
+		for _, a := range f.Addrs {
+			a = a.Unmap()
+			if s, ok := m.seen[a]; ok && now.Before(s.until) {
+				found[a] = s.source
+			} else {
+				unknown = append(unknown, a)
+			}
+		}
+	}
+	m.mu.Unlock()
+	if len(unknown) == 0 {
+		return found
+	}
+	sources := addrsel.Sources(ctx, unknown)
+	for i, a := range unknown {
+		found[a] = sources[i]
+	}
+	if ctx.Err() == nil { // otherwise none says that it is missing
+		m.remember(unknown, sources, now.Add(sourceTime))
+	}
+	return found
+}
+
+func (m *sourceMemory) remember(addrs []netip.Addr, sources []Source, until time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil || len(m.seen)+len(addrs) > maxSources {
+		m.seen = make(map[netip.Addr]knownSource, len(addrs))
+	}
+	for i, a := range addrs {
+		m.seen[a] = knownSource{sources[i], until}
+	}
+}
