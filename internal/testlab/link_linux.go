@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Numbers of the hosts' policy routing.
@@ -59,7 +61,7 @@ func newLink(h *Host, r *router, spec LinkSpec, serial int, seed uint64) (*Link,
 func (l *Link) makePair(routerEnd string) error {
 	return withRTNL(l.router.namespace, func(nl *rtnl) error {
 		if err := nl.addVeth(routerEnd, l.spec.Name, int(l.host.nsFile().Fd()), l.spec.MTU); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return vethError(err)
 		}
 		iface, err := net.InterfaceByName(routerEnd)
 		if err != nil {
@@ -76,6 +78,14 @@ func (l *Link) makePair(routerEnd string) error {
 		l.socket = os.NewFile(uintptr(l.socketFD), routerEnd)
 		return nil
 	})
+}
+
+// vethError tells a kernel that has no veth pairs from a wrong request.
+func vethError(err error) error {
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
 }
 
 // setUpHost configures the host's end, on a thread of its namespace.

@@ -1,6 +1,7 @@
 package testlab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -12,8 +13,8 @@ import (
 // of /proc/self are those of the main thread.
 const threadNS = "/proc/thread-self/ns/net"
 
-// namespace is a network namespace kept alive by a file. Its zero file means
-// the namespace of the process.
+// namespace is a network namespace kept alive by a file; without one it is the
+// namespace of the process.
 type namespace struct {
 	file *os.File
 	home *os.File // the process's own namespace, to return to
@@ -50,7 +51,7 @@ func (ns *namespace) do(fn func() error) error {
 		}
 		err := fn()
 		if back := setns(ns.home); back != nil {
-			return back
+			return errors.Join(err, back)
 		}
 		return err
 	})

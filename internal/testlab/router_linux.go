@@ -133,9 +133,13 @@ func (r *router) read(l *Link) {
 // enter puts a frame onto one direction of a link. A frame that is not delayed
 // arrives at once.
 func (r *router) enter(d *direction, f *frame) {
+	if d.link.cut || r.closed {
+		r.drop(d, f)
+		return
+	}
 	now := time.Since(r.began)
 	due, ok := d.admit(now, f.n)
-	if !ok || d.link.cut || r.closed {
+	if !ok {
 		r.drop(d, f)
 		return
 	}
@@ -175,7 +179,7 @@ func (r *router) drop(d *direction, f *frame) {
 // forward treats a frame that came from a link as its destination's behaviour
 // says. What is not unicast IP, such as neighbour discovery, ends here.
 func (r *router) forward(from *Link, f *frame) {
-	p, ok := parsePacket(f.bytes()[etherHeader:])
+	p, ok := parsePacket(f.octets[etherHeader:max(f.n, etherHeader)])
 	if !ok || p.dst.IsMulticast() || p.dst.IsLinkLocalUnicast() {
 		r.frames.Put(f)
 		return
