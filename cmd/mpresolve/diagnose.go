@@ -96,17 +96,27 @@ func diagnosePaths(m machine, add addFinding) {
 	if s.Limits.Known {
 		add(atLeastOne(s.Limits.Subflows), "limits", fmt.Sprintf("%d subflows accepted, %d announced addresses joined", s.Limits.Subflows, s.Limits.AddAddrAccepted), limitsHint(s.Limits))
 	}
-	if s.Blackholed {
-		add("fix", "blackhole", "Multipath TCP was held back after a network dropped it; new connections may be plain TCP",
-			fmt.Sprintf("sysctl -w net.mptcp.blackhole_timeout=%d ends that at once", int(s.BlackholeTimeout.Seconds())))
-	} else {
-		add("ok", "blackhole", "no network was seen to drop Multipath TCP", "")
-	}
+	diagnoseBlackhole(m, add)
 	if len(m.rpFilter) > 0 && m.interfaces > 1 {
 		names := slices.Sorted(maps.Keys(m.rpFilter))
 		add("fix", "rp_filter", "strict on "+strings.Join(names, ", ")+": replies on a second interface can be dropped", "sysctl -w net.ipv4.conf.all.rp_filter=2")
 	} else {
 		add("ok", "rp_filter", "does not stand in the way of several interfaces", "")
+	}
+}
+
+// diagnoseBlackhole tells whether Multipath TCP is held back now, because a
+// network swallowed it, or was earlier.
+func diagnoseBlackhole(m machine, add addFinding) {
+	timeout := int(m.system.BlackholeTimeout.Seconds())
+	switch {
+	case m.blackholed:
+		add("fix", "blackhole", fmt.Sprintf("a network dropped Multipath TCP, so new connections are plain TCP for up to %d s", timeout),
+			fmt.Sprintf("sysctl -w net.mptcp.blackhole_timeout=%d ends that at once", timeout))
+	case m.system.Blackholed:
+		add("note", "blackhole", "a network dropped Multipath TCP earlier; it is not held back now", "")
+	default:
+		add("ok", "blackhole", "no network was seen to drop Multipath TCP", "")
 	}
 }
 
@@ -184,7 +194,7 @@ func shortError(err error) error {
 func summarize(m machine) string {
 	const dial = "Today a dial from this machine, by this user, "
 	switch {
-	case m.os != "linux" || m.systemErr != nil || m.supported != nil || !m.system.Enabled:
+	case m.os != "linux" || m.systemErr != nil || m.supported != nil || !m.system.Enabled, m.blackholed:
 		return dial + "uses plain TCP to the best address of a name."
 	case m.system.PathManager != mptcp.UserspacePathManager:
 		return dial + "uses Multipath TCP; further subflows are up to the kernel's path manager, which joins announced addresses only."

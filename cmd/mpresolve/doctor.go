@@ -28,6 +28,7 @@ type machine struct {
 	supported  error // nil when a Multipath TCP socket can be made
 	system     mptcp.System
 	systemErr  error
+	blackholed bool           // at present, as a connection over loopback shows
 	rpFilter   map[string]int // of the interfaces that filter strictly
 	interfaces int            // that are up and not loopback
 	source4    netip.Addr     // what a packet to the Internet would come from
@@ -86,6 +87,7 @@ var (
 func examine(ctx context.Context) machine {
 	m := machine{os: runtime.GOOS, supported: mptcp.Supported()}
 	m.system, m.systemErr = mptcp.ReadSystem()
+	m.blackholed, _ = mptcp.ProbeBlackhole() //nolint:errcheck // without Multipath TCP there is no blackhole either
 	m.rpFilter, m.interfaces = readRPFilter("/proc/sys/net/ipv4/conf")
 	sources := addrsel.Sources(ctx, []netip.Addr{wellKnown4, wellKnown6})
 	m.source4, m.source6 = sources[0].Addr, sources[1].Addr
