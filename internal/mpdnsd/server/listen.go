@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,6 +66,13 @@ func (l *Listener) open(addr netip.AddrPort) (err error) {
 			return fmt.Errorf("listening on %v: %w", addr, reason(err))
 		}
 		l.addr = netip.AddrPortFrom(addr.Addr(), l.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+		if addr.Addr().IsUnspecified() {
+			err = rememberDestination(l.udp, addr.Addr().Is4())
+		}
+		if err != nil {
+			_ = l.udp.Close() // nothing was sent
+			break
+		}
 		l.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(l.addr))
 		if err == nil {
 			return nil
@@ -119,17 +127,33 @@ func (l *Listener) drain() {
 	l.close()
 }
 
+// abort closes all connections, whatever their clients have not read yet.
+func (l *Listener) abort() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		_ = c.net.Close()
+	}
+}
+
 func (l *Listener) close() {
 	_ = l.udp.Close()
 	_ = l.tcp.Close()
+}
+
+// datagram is one request over UDP and the way back.
+type datagram struct {
+	client  netip.AddrPort
+	control []byte // what rememberDestination asks for; empty unless the listener's address is a wildcard
 }
 
 // serveUDP reads datagrams and answers what can be answered at once.
 func (l *Listener) serveUDP() {
 	in := make([]byte, maxQuery)
 	out := make([]byte, 0, maxQuery)
+	control := make([]byte, maxControl)
 	for errs := 0; errs < maxReadErrors; {
-		n, client, err := l.udp.ReadFromUDPAddrPort(in)
+		n, cn, _, client, err := l.udp.ReadMsgUDPAddrPort(in, control)
 		if l.stopping.Load() || errors.Is(err, net.ErrClosed) {
 			return
 		}
@@ -138,30 +162,31 @@ func (l *Listener) serveUDP() {
 			continue
 		}
 		errs = 0
-		l.datagram(out, in[:n], client)
+		l.take(out, in[:n], datagram{client, control[:cn]})
 	}
 	l.s.options.Log.Error("reading over udp fails again and again, giving up", "listen", l.addr)
 }
 
-// datagram answers one datagram, or gives it to a worker. If all are busy it
-// is dropped: its client will ask again.
-func (l *Listener) datagram(out, packet []byte, client netip.AddrPort) {
-	req := request{packet: packet, client: client, transport: overUDP}
+// take answers one datagram, or gives it to a worker. If all are busy it is
+// dropped: its client will ask again.
+func (l *Listener) take(out, packet []byte, d datagram) {
+	req := request{packet: packet, client: d.client, transport: overUDP}
 	out, done := l.s.begin(out, &req)
 	if done {
-		l.sendTo(out, client)
+		l.send(out, d)
 		return
 	}
+	d.control = slices.Clone(d.control)
 	l.inFlight.Add(1)
-	if !l.s.misses.try(l.s.newJob(&req, l, nil)) {
+	if !l.s.misses.try(l.s.newJob(&req, func(msg []byte) { l.send(msg, d); l.inFlight.Done() })) {
 		l.inFlight.Done()
 	}
 }
 
-// sendTo sends an answer, if there is one. Whether it arrives is the client's
+// send sends an answer, if there is one. Whether it arrives is the client's
 // concern.
-func (l *Listener) sendTo(msg []byte, client netip.AddrPort) {
+func (l *Listener) send(msg []byte, d datagram) {
 	if len(msg) > 0 {
-		_, _ = l.udp.WriteToUDPAddrPort(msg, client)
+		_, _, _ = l.udp.WriteMsgUDPAddrPort(msg, d.control, d.client)
 	}
 }

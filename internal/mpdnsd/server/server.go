@@ -95,7 +95,8 @@ func New(source *Source, o Options) *Server {
 func (s *Server) SetSource(source *Source) { s.source.Store(source.complete()) }
 
 // Shutdown stops taking questions, waits until those taken are answered or ctx
-// is done, and closes everything. What is not answered by then gets SERVFAIL.
+// is done, and closes everything. What is not answered by then gets SERVFAIL
+// over UDP, and a closed connection over TCP.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
@@ -105,7 +106,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 
-	stop := context.AfterFunc(ctx, s.cancel)
+	stop := context.AfterFunc(ctx, func() {
+		s.cancel()
+		for _, l := range all {
+			l.abort()
+		}
+	})
 	defer stop()
 	var wg sync.WaitGroup
 	for _, l := range all {
@@ -125,15 +131,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // job is one question that waits for or has a worker.
 type job struct {
-	buf *[]byte // the request, from Server.buffers; query points into it
-	req request
-	l   *Listener
-	tcp *tcpConn // nil: over UDP, to req.client
+	buf  *[]byte // the request, from Server.buffers; query points into it
+	req  request
+	done func(msg []byte) // takes the answer back; msg is the worker's
 }
 
 // newJob copies a request, whose packet belongs to the loop that read it.
-func (s *Server) newJob(req *request, l *Listener, tcp *tcpConn) *job {
-	j := &job{buf: s.buffers.Get().(*[]byte), req: *req, l: l, tcp: tcp}
+func (s *Server) newJob(req *request, done func(msg []byte)) *job {
+	j := &job{buf: s.buffers.Get().(*[]byte), req: *req, done: done}
 	*j.buf = append((*j.buf)[:0], req.packet...)
 	j.req.move(*j.buf)
 	return j
@@ -144,17 +149,12 @@ func (s *Server) newWorker() func(*job) {
 	var out []byte
 	return func(j *job) {
 		out = s.finish(s.ctx, out[:0], &j.req)
-		if j.tcp != nil {
-			j.tcp.send(append([]byte(nil), out...))
-		} else {
-			j.l.sendTo(out, j.req.client)
-		}
+		j.done(out)
 		if cap(out) > maxKeptBuffer {
 			out = nil
 		}
 		if cap(*j.buf) <= maxKeptBuffer {
 			s.buffers.Put(j.buf)
 		}
-		j.l.inFlight.Done()
 	}
 }

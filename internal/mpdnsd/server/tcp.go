@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -120,13 +121,11 @@ func (c *tcpConn) read() {
 		var done bool
 		out, done = c.l.s.begin(out[:0], &req)
 		if done {
-			c.deliver(append([]byte(nil), out...))
+			c.deliver(out)
 			continue
 		}
-		c.l.inFlight.Add(1)
 		c.pending.Add(1)
-		if !c.l.s.misses.wait(c.l.s.ctx, c.l.s.newJob(&req, c.l, c)) {
-			c.l.inFlight.Done()
+		if !c.l.s.misses.wait(c.l.s.ctx, c.l.s.newJob(&req, c.send)) {
 			c.send(nil)
 		}
 	}
@@ -167,15 +166,16 @@ func (c *tcpConn) deadline(d time.Duration) error {
 	return nil
 }
 
-// send is deliver for a worker. The message is kept.
+// send is deliver for a worker.
 func (c *tcpConn) send(msg []byte) {
 	c.deliver(msg)
 	c.pending.Done()
 }
 
 // deliver queues an answer for the writer; there is room for as many as there
-// are slots. Nothing frees the slot only.
+// are slots. msg is copied; an empty one only frees the slot.
 func (c *tcpConn) deliver(msg []byte) {
+	msg = bytes.Clone(msg)
 	if len(msg) > 0 && c.l.s.tcpQueued.Add(int64(len(msg))) > maxTCPQueued {
 		_ = c.net.Close() // reader and writer end; the writer empties the queue
 	}

@@ -110,9 +110,11 @@ func TestAnswer(t *testing.T) {
 			authority:  "secure.test.example. NS ns.secure.test.example.; secure.test.example. DS 12345 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
 			additional: "ns.secure.test.example. A 198.18.2.54",
 		},
-		{name: "glue is no authority", qname: "ns.secure.test.example", qtype: "A", referral: true,
+		{
+			name: "glue is no authority", qname: "ns.secure.test.example", qtype: "A", referral: true,
 			authority:  "secure.test.example. NS ns.secure.test.example.; secure.test.example. DS 12345 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
-			additional: "ns.secure.test.example. A 198.18.2.54"},
+			additional: "ns.secure.test.example. A 198.18.2.54",
+		},
 		{name: "DS is the parent's", qname: "secure.test.example", qtype: "DS", answer: "secure.test.example. DS 12345 13 2 0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF"},
 		{name: "no DS", qname: "child.test.example", qtype: "DS", authority: testSOA},
 		{name: "included below another origin", qname: "from-include.included.test.example", qtype: "A", answer: "from-include.included.test.example. A 198.18.9.1"},

@@ -221,13 +221,15 @@ func (b *builder) repeated(rr dns.RR) bool {
 // add puts a record into its RRset, all of one TTL: the smallest (RFC 2181
 // section 5.2).
 func (n node) add(rr dns.RR, t dnswire.Type) {
-	set := append(n[t], rr)
-	if ttl := min(rr.Header().Ttl, set[0].Header().Ttl); ttl != set[0].Header().Ttl || ttl != rr.Header().Ttl {
-		for _, have := range set {
-			have.Header().Ttl = ttl
-		}
+	n[t] = append(n[t], rr)
+	ttl := min(n[t][0].Header().Ttl, rr.Header().Ttl)
+	if n[t][0].Header().Ttl == ttl {
+		rr.Header().Ttl = ttl
+		return
 	}
-	n[t] = set
+	for _, have := range n[t] {
+		have.Header().Ttl = ttl
+	}
 }
 
 // fail notes an error at a place of the file.
