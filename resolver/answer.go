@@ -7,24 +7,24 @@ import (
 	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
-// Answer is what is known of a name.
+// Answer is what is known of a name. It and its parts have a JSON form.
 type Answer struct {
-	Name      string // as asked
-	Canonical string // the end of the alias chain, with the trailing dot; for a literal or the hosts file the name itself
+	Name      string `json:"name"`      // as asked
+	Canonical string `json:"canonical"` // the end of the alias chain, with the trailing dot; for a literal or the hosts file the name itself
 	// Record holds the addresses in the order to dial them, with port 0 unless
 	// the merge was given one.
-	Record mpaddr.Addr
+	Record mpaddr.Addr `json:"record"`
 	// Reasons says for each address of Record why it stands there.
-	Reasons []string
+	Reasons []string `json:"reasons"`
 	// Hosts divides Record by host, as far as names tell.
-	Hosts []Host
+	Hosts []Host `json:"hosts"`
 	// Families is what was asked and came back, in the order asked; a family
 	// that had not answered when Lookup returned has an error that says so.
-	Families []FamilyResult
-	Dropped  []Dropped
+	Families []FamilyResult `json:"families"`
+	Dropped  []Dropped      `json:"dropped,omitempty"`
 	// Expires is when the first of the merged records does; the zero time for
 	// what does not expire (literals, hosts file).
-	Expires time.Time
+	Expires time.Time `json:"expires,omitzero"`
 }
 
 // TTL is how long the answer is still good: 0 once it has expired. What does
@@ -41,15 +41,15 @@ const Forever = time.Duration(1<<63 - 1)
 
 // Host is a set of addresses that may be one machine's.
 type Host struct {
-	Addrs   mpaddr.Addr
-	Verdict string   // "unknown", "likely" or "proven": how sure it is that they are one host
-	Why     []string // what speaks for it
+	Addrs   mpaddr.Addr `json:"addresses"`
+	Verdict string      `json:"verdict"` // "unknown", "likely" or "proven": how sure it is that they are one host
+	Why     []string    `json:"why"`     // what speaks for it
 }
 
 // Dropped is an address that came in an answer and was left out.
 type Dropped struct {
-	Addr netip.Addr
-	Why  string
+	Addr netip.Addr `json:"address"`
+	Why  string     `json:"why"`
 }
 
 // FamilyResult is the outcome of one question: one family's addresses, or the
@@ -109,20 +109,20 @@ const (
 
 // Service is one HTTPS record (RFC 9460).
 type Service struct {
-	Priority uint16   // SvcPriority; 0 is AliasMode
-	Target   string   // TargetName with the trailing dot; the owner's name where the record has "."
-	ALPN     []string // application protocols, "http/1.1" added unless the record excludes it
-	Port     uint16   // 0: the service's default
-	Hints    []netip.Addr
-	ECH      []byte // encrypted ClientHello configuration
+	Priority uint16       `json:"priority"`       // SvcPriority; 0 is AliasMode
+	Target   string       `json:"target"`         // TargetName with the trailing dot; the owner's name where the record has "."
+	ALPN     []string     `json:"alpn,omitempty"` // application protocols, "http/1.1" added unless the record excludes it
+	Port     uint16       `json:"port,omitempty"` // 0: the service's default
+	Hints    []netip.Addr `json:"hints,omitempty"`
+	ECH      []byte       `json:"ech,omitempty"` // encrypted ClientHello configuration
 }
 
 // Record is one resource record in presentation form.
 type Record struct {
-	Name string
-	Type string
-	TTL  uint32 // seconds
-	Data string
+	Name string `json:"name"`
+	Type string `json:"type"`
+	TTL  uint32 `json:"ttl"` // seconds
+	Data string `json:"data"`
 }
 
 // Records is the answer to LookupRecords.

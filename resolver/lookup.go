@@ -100,11 +100,10 @@ func telling(results []FamilyResult) int {
 }
 
 func (f FamilyResult) telling() int {
-	var e *Error
-	switch {
-	case f.found():
+	if f.found() {
 		return tellsPositive
-	case errors.As(f.Err, &e):
+	}
+	if e := new(Error); errors.As(f.Err, &e) {
 		return e.telling()
 	}
 	return tellsNothing
