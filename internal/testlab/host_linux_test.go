@@ -45,6 +45,34 @@ func TestReexec(t *testing.T) {
 	}
 }
 
+// TestReexecWithoutUserNamespace is root where nobody may make a user namespace.
+func TestReexecWithoutUserNamespace(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			t.Fatal(err)
+		}
+		user, err := os.Readlink("/proc/self/ns/user")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("MPRESOLVE_LAB_OUTSIDE", "")
+		cmd, out := printer(t)
+		if err := testlab.Reexec(cmd); err != nil {
+			t.Fatal(err)
+		}
+		child, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid))
+		if waitErr := cmd.Wait(); waitErr != nil {
+			t.Errorf("child: %v", waitErr)
+		}
+		if err == nil && child != user {
+			t.Errorf("child in %s, parent in %s", child, user)
+		}
+		if got, want := out.String(), "inside: true uid: 0\ninterface: lo\n"; got != want {
+			t.Errorf("child prints %q, want %q", got, want)
+		}
+	})
+}
+
 func TestNewOutside(t *testing.T) {
 	if testlab.Inside() {
 		t.Fatal("the test begins inside a lab")
