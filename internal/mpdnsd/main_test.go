@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -276,34 +275,6 @@ func (p *packets) Read(b []byte) (int, error) {
 	n, _, err := p.ReadFrom(b[:len(b)-1])
 	b[n] = '\n'
 	return n + 1, err
-}
-
-func TestOwn(t *testing.T) {
-	ap := netip.MustParseAddrPort
-	o := own{
-		listen: []netip.AddrPort{ap("127.0.0.1:53"), ap("0.0.0.0:5353"), ap("[::1]:53")},
-		local:  []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")},
-	}
-	for a, want := range map[string]bool{
-		"127.0.0.1:53":       true,
-		"[::1]:53":           true,
-		"127.0.0.53:53":      false, // systemd-resolved, beside us
-		"127.0.0.53:5353":    true,
-		"192.0.2.5:5353":     true,
-		"192.0.2.5:53":       false,
-		"192.0.2.6:5353":     false,
-		"[2001:db8::5]:5353": false, // 0.0.0.0 is IPv4 only
-		"127.0.0.1:54":       false,
-	} {
-		if got := o.is(ap(a)); got != want {
-			t.Errorf("%s: %v", a, got)
-		}
-	}
-	var log bytes.Buffer
-	rest := o.servers([]netip.AddrPort{ap("127.0.0.1:53"), ap("192.0.2.53:53")}, "resolv.conf", slog.New(slog.NewTextHandler(&log, nil)))
-	if len(rest) != 1 || rest[0] != ap("192.0.2.53:53") || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "server=127.0.0.1:53 from=resolv.conf") {
-		t.Errorf("%v, log %s", rest, log.String())
-	}
 }
 
 func TestListenError(t *testing.T) {

@@ -11,7 +11,36 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/af-multipath/mpresolve/internal/dnscache"
 )
+
+// TestSample holds the file that documents the keys to the code: all keys are
+// there, and their values are the defaults.
+func TestSample(t *testing.T) {
+	text, err := os.ReadFile("../../../cmd/mpdnsd/mpdnsd.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse("mpdnsd.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Cache.Config = dnscache.Config{
+		MaxOctets: dnscache.DefaultMaxOctets, MaxTTL: dnscache.DefaultMaxTTL,
+		MaxNegativeTTL: dnscache.DefaultMaxNegativeTTL, FailureTTL: dnscache.DefaultFailureTTL,
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+		t.Error(d)
+	}
+	uncommented := strings.ReplaceAll(string(text), "\n# ", "\n")
+	for key := range schema() {
+		if last := key[strings.LastIndexByte(key, '.')+1:]; !strings.Contains(uncommented, "\n"+last+" = ") {
+			t.Errorf("%s is not in the sample", key)
+		}
+	}
+}
 
 const full = `
 listen = ["127.0.0.1:5353", "[::1]:5353"]
