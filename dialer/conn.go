@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
@@ -28,6 +29,9 @@ type Conn struct {
 
 	subflows *subflows // nil where there is nothing to add
 	alive    keepAlive
+
+	blackholeOnce sync.Once
+	blackhole     bool // MPTCP is held back in this namespace; see blackholed
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -90,8 +90,8 @@ type Dialer struct {
 	fallback *resolver.Resolver // in place of a nil Resolver
 }
 
-// init makes what the first dial needs.
-func (d *Dialer) init() {
+// prepare makes what the first dial needs.
+func (d *Dialer) prepare() {
 	d.once.Do(func() {
 		d.memory = hostid.NewMemory(0)
 		d.fallback = &resolver.Resolver{PreferredFamilyCount: d.PreferredFamilyCount}
@@ -140,7 +140,7 @@ func (d *Dialer) Connect(ctx context.Context, set mpaddr.Addr) (*Conn, error) {
 
 // dial resolves, races and wraps the winner.
 func (d *Dialer) dial(ctx context.Context, t target) (*Conn, error) {
-	d.init()
+	d.prepare()
 	begin := time.Now()
 	bounded, cancel := d.bound(ctx, begin)
 	defer cancel()
@@ -180,10 +180,9 @@ func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Ti
 	if len(t.candidates) == 1 {
 		return connectOnly(ctx, t.candidates[0], connect)
 	}
-	r := newRace(d.ResolutionDelay, d.ConnectionAttemptDelay)
-	run := newDriver(r, begin, connect)
+	run := newDriver(newRace(d.ResolutionDelay, d.ConnectionAttemptDelay), begin, connect)
 	s, won, err := run.run(ctx, look.answers())
-	d.rememberAttempts(t, run.log, r.attemptDelay)
+	d.rememberAttempts(t, run.log)
 	if err == nil && !won {
 		err = errAllFailed
 	}

@@ -339,24 +339,24 @@ func TestHTTP(t *testing.T) {
 // TestDialOrder: addresses that failed lately go to the end, for a while.
 func TestDialOrder(t *testing.T) {
 	var d Dialer
-	d.init()
+	d.prepare()
 	all := []netip.AddrPort{v6a, v4a, v6b, v4b}
 	tg := target{name: "name", port: 443}
-	delay := DefaultConnectionAttemptDelay
 	d.rememberAttempts(tg, []Attempt{
-		{Remote: v6a, Elapsed: delay, Err: errLost},
+		{Remote: v6a, Err: errLost},
 		{Remote: v4a, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
-		{Remote: v6b, Elapsed: delay / 2, Err: errLost},
 		{Remote: v4b},
-	}, delay)
-	if got, want := d.dialOrder(tg, all), []netip.AddrPort{v6b, v4b, v6a, v4a}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+		{Remote: v6b, Err: errLost},
+	})
+	check := func(what string, tg target, candidates []netip.AddrPort, hopeful bool, want ...netip.AddrPort) {
+		t.Helper()
+		if got, ok := d.dialOrder(tg, candidates); !slices.Equal(got, want) || ok != hopeful {
+			t.Errorf("%s: got %v, %v; want %v, %v", what, got, ok, want, hopeful)
+		}
 	}
-	if got := d.dialOrder(target{name: "other", port: 443}, all); !slices.Equal(got, all) {
-		t.Errorf("another name: got %v, want %v", got, all)
-	}
-	d.rememberAttempts(tg, []Attempt{{Remote: v6a}}, delay)
-	if got, want := d.dialOrder(tg, all), []netip.AddrPort{v6a, v6b, v4b, v4a}; !slices.Equal(got, want) {
-		t.Errorf("after a success: got %v, want %v", got, want)
-	}
+	check("failures last", tg, all, true, v6b, v4b, v6a, v4a)
+	check("only failures", tg, []netip.AddrPort{v6a, v4a}, false, v6a, v4a)
+	check("another name", target{name: "other", port: 443}, all, true, all...)
+	d.rememberAttempts(tg, []Attempt{{Remote: v6a}})
+	check("after a success", tg, all, true, v6a, v6b, v4b, v4a)
 }

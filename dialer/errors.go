@@ -126,8 +126,16 @@ func dialError(network, address string, attempts []Attempt, cause error) error {
 		op.Err = attempts[0].Err
 	case cause == nil && len(attempts) == 0:
 		op.Err = errNoAddress
+	case cause == nil && allUnsupported(attempts):
+		op.Err = attempts[0].Err
 	default:
 		op.Err = &Error{Attempts: attempts, Cause: cause}
 	}
 	return op
+}
+
+// allUnsupported reports whether no attempt had a socket: the reason is the
+// system's, and the same for all.
+func allUnsupported(attempts []Attempt) bool {
+	return !slices.ContainsFunc(attempts, func(a Attempt) bool { return !errors.Is(a.Err, ErrMultipathUnsupported) })
 }

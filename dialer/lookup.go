@@ -27,7 +27,7 @@ const maxAnswers = 3
 type lookup struct {
 	target target
 	source source
-	order  func([]netip.AddrPort) []netip.AddrPort
+	order  orderFunc
 	begin  time.Time
 
 	updates chan answered // closed after the last; never blocks the goroutine
@@ -38,10 +38,15 @@ type lookup struct {
 	families []resolver.FamilyResult
 	merged   *resolver.Answer
 	list     []netip.AddrPort // the candidates, in dial order
+	hopeful  bool             // not all of them failed lately
 	err      error            // of the look-up as a whole
 	took     time.Duration    // until the newest answer
 	complete bool             // the goroutine has nothing more to say
 }
+
+// orderFunc puts candidates in the order in which to dial them, and says
+// whether any of them is likely to answer.
+type orderFunc func([]netip.AddrPort) (list []netip.AddrPort, hopeful bool)
 
 // source is what a look-up asks.
 type source interface {
@@ -57,15 +62,18 @@ type source interface {
 
 // lookUp starts the look-up of a target.
 func (d *Dialer) lookUp(ctx context.Context, t target) *lookup {
-	order := func(list []netip.AddrPort) []netip.AddrPort { return d.dialOrder(t, list) }
+	order := func(list []netip.AddrPort) ([]netip.AddrPort, bool) { return d.dialOrder(t, list) }
 	return startLookup(ctx, t, d.source(), order)
 }
 
 // startLookup starts a look-up that lives until stop, not until ctx is done.
-func startLookup(ctx context.Context, t target, s source, order func([]netip.AddrPort) []netip.AddrPort) *lookup {
+func startLookup(ctx context.Context, t target, s source, order orderFunc) *lookup {
 	l := &lookup{target: t, source: s, order: order, begin: time.Now(), cancel: func() {}}
 	if t.name == "" {
-		l.list, l.complete = order(t.candidates), true
+		l.list, l.complete = t.candidates, true
+		if len(l.list) > 1 {
+			l.list, _ = order(l.list)
+		}
 		return l
 	}
 	l.updates = make(chan answered, maxAnswers+1)
@@ -105,7 +113,7 @@ func (l *lookup) take(ctx context.Context, result resolver.FamilyResult, err err
 	}
 	l.families = append(l.families, result)
 	l.merged = l.source.merge(ctx, l.target.name, l.target.port, slices.Clone(l.families))
-	l.list = l.order(l.allowed(l.merged))
+	l.list, l.hopeful = l.order(l.allowed(l.merged))
 }
 
 // allowed returns the record's addresses that the network allows, with the port.
@@ -119,14 +127,16 @@ func (l *lookup) allowed(a *resolver.Answer) []netip.AddrPort {
 	return list
 }
 
-// send tells what is known. There is always room, unless a family answers
-// twice; then the newest state is told by the next update or by known.
+// send tells what is known. Addresses that failed lately are worth the
+// Resolution Delay: another family may have one that works. There is always
+// room, unless a family answers twice; then the newest state is told by the next
+// update or by known.
 func (l *lookup) send(preferred string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := answered{
 		candidates: l.list,
-		ready:      l.has(preferred) && (!l.source.services() || l.has("HTTPS")),
+		ready:      l.has(preferred) && (!l.source.services() || l.has("HTTPS")) && l.hopeful,
 		complete:   l.complete,
 	}
 	select {

@@ -61,8 +61,8 @@ func (s fakeSource) merge(_ context.Context, name string, port uint16, families 
 	return &resolver.Answer{Name: name, Record: mpaddr.FromAddrs(port, addrs...), Families: families}
 }
 
-// inOrder is the dial order of a dialer without memory.
-func inOrder(list []netip.AddrPort) []netip.AddrPort { return list }
+// inOrder is the dial order of a dialer that remembers no failure.
+func inOrder(list []netip.AddrPort) ([]netip.AddrPort, bool) { return list, len(list) > 0 }
 
 func aaaa(after time.Duration, addrs ...netip.Addr) fakeFamily {
 	return fakeFamily{after, resolver.FamilyResult{Type: "AAAA", Addrs: addrs}}
@@ -127,6 +127,23 @@ func TestLookupUpdates(t *testing.T) {
 
 func sameAnswer(a, b answered) bool {
 	return slices.Equal(a.candidates, b.candidates) && a.ready == b.ready && a.complete == b.complete
+}
+
+// TestLookupWaitsForHope: addresses that failed lately do not start the race
+// alone, though their family is the preferred one.
+func TestLookupWaitsForHope(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		order := func(list []netip.AddrPort) ([]netip.AddrPort, bool) { return list, len(list) > 1 }
+		l := startLookup(t.Context(), target{name: "name", port: 443},
+			fakeSource{families: []fakeFamily{aaaa(0, v6a.Addr()), a(0, v4a.Addr())}}, order)
+		defer l.stop()
+		if u := <-l.answers(); u.ready {
+			t.Errorf("%+v: want it not ready", u)
+		}
+		if u := <-l.answers(); !u.ready {
+			t.Errorf("%+v: want it ready", u)
+		}
+	})
 }
 
 // TestLookupOutlivesTheDial: the dial's context does not end the look-up; stop

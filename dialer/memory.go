@@ -21,21 +21,22 @@ func (t target) dialKey() string { return "dial " + t.key() }
 func anyAddress() netip.Addr { return netip.IPv4Unspecified() }
 
 // rememberAttempts keeps how the attempts of a race went.
-func (d *Dialer) rememberAttempts(t target, log []Attempt, delay time.Duration) {
+func (d *Dialer) rememberAttempts(t target, log []Attempt) {
 	now := time.Now()
-	for _, a := range log {
-		d.memory.Record(t.dialKey(), anyAddress(), a.Remote.Addr(), attemptOutcome(a, delay), now)
+	for i, a := range log {
+		outcome := attemptOutcome(a, i == len(log)-1)
+		d.memory.Record(t.dialKey(), anyAddress(), a.Remote.Addr(), outcome, now)
 	}
 }
 
 // attemptOutcome returns what an attempt says of its address. One that lost the
-// race although it had started a Connection Attempt Delay earlier counts as
-// unanswered.
-func attemptOutcome(a Attempt, delay time.Duration) hostid.Outcome {
+// race counts as unanswered unless it was the last to start: the next one
+// started because it had no answer within the Connection Attempt Delay.
+func attemptOutcome(a Attempt, last bool) hostid.Outcome {
 	switch {
 	case a.Err == nil:
 		return hostid.Joined
-	case errors.Is(a.Err, errLost) && a.Elapsed >= delay, errors.Is(a.Err, syscall.ETIMEDOUT):
+	case errors.Is(a.Err, errLost) && !last, errors.Is(a.Err, syscall.ETIMEDOUT):
 		return hostid.TimedOut
 	case errors.Is(a.Err, syscall.ECONNREFUSED):
 		return hostid.Refused
@@ -45,8 +46,9 @@ func attemptOutcome(a Attempt, delay time.Duration) hostid.Outcome {
 	return hostid.NotTried
 }
 
-// dialOrder returns candidates with those that failed lately moved to the end.
-func (d *Dialer) dialOrder(t target, candidates []netip.AddrPort) []netip.AddrPort {
+// dialOrder returns candidates with those that failed lately moved to the end,
+// and whether there is one that did not.
+func (d *Dialer) dialOrder(t target, candidates []netip.AddrPort) (list []netip.AddrPort, hopeful bool) {
 	addrs := make([]netip.Addr, 0, len(candidates))
 	for _, c := range candidates {
 		addrs = append(addrs, c.Addr())
@@ -57,17 +59,14 @@ func (d *Dialer) dialOrder(t target, candidates []netip.AddrPort) []netip.AddrPo
 			failed[c.Addr] = true
 		}
 	}
-	if len(failed) == 0 {
-		return candidates
-	}
-	good := make([]netip.AddrPort, 0, len(candidates))
+	list = make([]netip.AddrPort, 0, len(candidates))
 	var bad []netip.AddrPort
 	for _, c := range candidates {
-		if failed[c.Addr().Unmap()] {
+		if failed[c.Addr()] {
 			bad = append(bad, c)
 		} else {
-			good = append(good, c)
+			list = append(list, c)
 		}
 	}
-	return append(good, bad...)
+	return append(list, bad...), len(list) > 0
 }

@@ -97,10 +97,12 @@ func (c *Conn) Report() Report {
 	r := c.dialed
 	r.Answer = c.look.answer()
 	r.Fallback = c.fallbackReason()
+	r.Manager, r.Why = c.manager()
 	if c.subflows != nil {
 		c.subflows.report(&r)
+	} else {
+		c.reportUntried(&r)
 	}
-	r.Manager, r.Why = c.manager()
 	if r.Manager != managerDirect {
 		c.markKernelJoins(&r)
 	}
@@ -121,6 +123,20 @@ func (s *subflows) report(r *Report) {
 			r.Joined = max(r.Joined, n.proven.Sub(s.started))
 		}
 		r.Joins = append(r.Joins, j)
+	}
+}
+
+// reportUntried lists the addresses of a connection to which nothing is added.
+func (c *Conn) reportUntried(r *Report) {
+	reason := errNoSubflows
+	if r.Fallback != "" {
+		reason = errPlain
+	}
+	candidates, _ := c.look.known()
+	for _, a := range candidates {
+		if a != c.remote {
+			r.Joins = append(r.Joins, Join{Remote: a, Verdict: NotTried, Err: reason})
+		}
 	}
 }
 
@@ -165,7 +181,7 @@ func (c *Conn) fallbackReason() string {
 		return ""
 	case c.id != 0:
 		return "the connection fell back after it was made: something on the path removes or alters Multipath TCP options"
-	case blackholed():
+	case c.blackholed():
 		return "Multipath TCP is switched off for new connections of this network namespace, because its SYNs had no answer and a plain one had " +
 			"(the counters Blackhole and MPCapableSYNTXDisabled of MPTcpExt); any write to net.mptcp.blackhole_timeout switches it on again"
 	}

@@ -177,22 +177,13 @@ func finishConnect(ctx context.Context, fd int) (*net.TCPConn, error) {
 }
 
 // awaitConnect waits until f is writable and the kernel says how the connect
-// ended. A done ctx ends the wait by an expired deadline.
+// ended, or ctx is done.
 func awaitConnect(ctx context.Context, f *os.File) error {
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		_ = f.SetWriteDeadline(time.Unix(1, 0)) // fails only on a closed file
-	})
-	defer func() {
-		if !stop() {
-			<-interrupted
-		}
-	}()
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
+	defer interrupt(ctx, f)()
 	var failure error
 	err = raw.Write(func(fd uintptr) (done bool) {
 		done, failure = connectResult(int(fd))
@@ -202,6 +193,24 @@ func awaitConnect(ctx context.Context, f *os.File) error {
 		return failure
 	}
 	return err
+}
+
+// interrupt ends a wait for f by an expired deadline when ctx is done. The
+// function it returns ends that; nothing of it runs afterwards.
+func interrupt(ctx context.Context, f *os.File) (stop func()) {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	ended := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = f.SetWriteDeadline(time.Unix(1, 0)) // fails only on a closed file
+	})
+	return func() {
+		if !forget() {
+			<-ended
+		}
+	}
 }
 
 // connectResult says whether a non-blocking connect has ended, and how.

@@ -22,6 +22,9 @@ const lateAnswers = time.Second
 var (
 	errConnEnded = errors.New("the connection ended first")
 	errFellBack  = errors.New("the connection fell back to plain TCP")
+	errPlain     = errors.New("the connection is plain TCP")
+	// errNoSubflows: Dialer.MaxSubflows is negative.
+	errNoSubflows = errors.New("Dialer.MaxSubflows allows none")
 )
 
 // wire is the connection as the subflows' goroutine uses it.

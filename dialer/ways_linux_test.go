@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/af-multipath/mpresolve/internal/dnstest"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/testlab"
 	"github.com/af-multipath/mpresolve/mpaddr"
@@ -65,6 +66,9 @@ func TestPlainServer(t *testing.T) {
 		}
 		if c.ID() != 0 || len(c.Paths()) != 1 || c.Paths()[0].State != StateActive {
 			t.Errorf("id %d, paths %+v", c.ID(), c.Paths())
+		}
+		if len(r.Joins) != 1 || r.Joins[0].Verdict != NotTried || !errors.Is(r.Joins[0].Err, errPlain) {
+			t.Errorf("joins %+v", r.Joins)
 		}
 		if set := c.RemoteAddr().(mpaddr.Addr); !set.Equal(record(server1v6)) {
 			t.Errorf("remote set %v", set)
@@ -170,6 +174,44 @@ func TestKernelPathManager(t *testing.T) {
 		}
 		if c.ID() == 0 || len(c.Paths()) != 1 {
 			t.Errorf("id %d, paths %+v", c.ID(), c.Paths())
+		}
+	})
+}
+
+// TestIPv6Disabled: with IPv6 switched off, the dual-stack socket still makes
+// IPv4 connections with Multipath TCP.
+func TestIPv6Disabled(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		serve(t, w.server, false)
+		if err := w.Client().Sysctl("net.ipv6.conf.all.disable_ipv6", "1"); err != nil {
+			t.Fatal(err)
+		}
+		var d Dialer
+		c := connect(t, &d, record(server1v6, server1v4, server2v4))
+		r := joined(t, c)
+		if v := verdicts(r); v[server2v4] != Joined || v[server1v6] != Unreachable && v[server1v6] != NotTried {
+			t.Errorf("verdicts %v", v)
+		}
+		t.Logf("%+v", r.Joins)
+	})
+}
+
+// TestSlowFamilyAfterConnect: neither a dial that has no use for late answers
+// nor Close waits for a family that never answers.
+func TestSlowFamilyAfterConnect(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		serve(t, w.server, false)
+		for _, mode := range []Mode{MultipathOff, MultipathAuto} {
+			d := asking(t, only(zone(server1v4, server2v4), "AAAA", dnstest.Action{Drop: true}))
+			d.Multipath = mode
+			begin := time.Now()
+			c := dialName(t, d, "tcp")
+			checkTime(t, "dial", time.Since(begin), DefaultResolutionDelay+2*labRTT)
+			begin = time.Now()
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			checkTime(t, "close", time.Since(begin), 0)
 		}
 	})
 }

@@ -66,9 +66,16 @@ func managerNow(direct string) (manager, why string) {
 	return managerKernel, whyNotAllowed + "; " + whyKernel
 }
 
-// blackholed reports whether MPTCP has been held back in this network namespace
-// because its SYNs were lost, as far as the counters tell.
-func blackholed() bool {
-	mib, err := mptcp.ReadMIB()
-	return err == nil && mib[mptcp.MIBSYNTXDisabled] > 0
+// blackholed reports whether MPTCP is held back in this network namespace
+// because its SYNs were lost. The counters tell whether it ever was, a
+// connection over the loopback interface whether it is now. It looks once for a
+// connection, the first time that its report is asked for.
+func (c *Conn) blackholed() bool {
+	c.blackholeOnce.Do(func() {
+		mib, err := mptcp.ReadMIB()
+		if err == nil && mib[mptcp.MIBSYNTXDisabled] > 0 {
+			c.blackhole, _ = mptcp.ProbeBlackhole()
+		}
+	})
+	return c.blackhole
 }
