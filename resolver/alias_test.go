@@ -23,15 +23,21 @@ func TestAliases(t *testing.T) {
 	}{
 		"within the reply": {
 			map[string]dnstest.Action{"a.example.": one("a.example. 300 IN CNAME b.example.", "b.example. 20 IN CNAME c.example.", "c.example. 60 IN A 192.0.2.1")},
-			[]string{"b.example.", "c.example."}, []string{"192.0.2.1"}, 20 * time.Second,
+			[]string{"b.example.", "c.example."},
+			[]string{"192.0.2.1"},
+			20 * time.Second,
 		},
 		"out of order": {
 			map[string]dnstest.Action{"a.example.": one("c.example. 60 IN A 192.0.2.1", "b.example. 300 IN CNAME c.example.", "a.example. 300 IN CNAME b.example.")},
-			[]string{"b.example.", "c.example."}, []string{"192.0.2.1"}, 60 * time.Second,
+			[]string{"b.example.", "c.example."},
+			[]string{"192.0.2.1"},
+			60 * time.Second,
 		},
 		"letter case": {
 			map[string]dnstest.Action{"a.example.": one("A.Example. 60 IN CNAME B.example.", "b.EXAMPLE. 60 IN A 192.0.2.1")},
-			[]string{"b.example."}, []string{"192.0.2.1"}, 60 * time.Second,
+			[]string{"b.example."},
+			[]string{"192.0.2.1"},
+			60 * time.Second,
 		},
 		"across replies": {
 			map[string]dnstest.Action{
@@ -39,11 +45,15 @@ func TestAliases(t *testing.T) {
 				"b.example.": one("b.example. 20 IN CNAME c.example."),
 				"c.example.": one("c.example. 60 IN A 192.0.2.1"),
 			},
-			[]string{"b.example.", "c.example."}, []string{"192.0.2.1"}, 10 * time.Second,
+			[]string{"b.example.", "c.example."},
+			[]string{"192.0.2.1"},
+			10 * time.Second,
 		},
 		"records of other names": {
 			map[string]dnstest.Action{"a.example.": one("evil.example. 60 IN A 198.51.100.66", "a.example. 60 IN A 192.0.2.1", "evil.example. 60 IN CNAME a.example.")},
-			nil, []string{"192.0.2.1"}, 60 * time.Second,
+			nil,
+			[]string{"192.0.2.1"},
+			60 * time.Second,
 		},
 	}
 	for name, tc := range tests {

@@ -107,7 +107,7 @@ func (e *Error) circumstances() string {
 // Is reports whether the failure is of the kind target; ErrNotFound stands for
 // ErrNoSuchName and ErrNoData too.
 func (e *Error) Is(target error) bool {
-	return target == ErrNotFound && e.notFound() //nolint:errorlint // identity is what Is asks about
+	return target == ErrNotFound && e.notFound()
 }
 
 func (e *Error) notFound() bool {

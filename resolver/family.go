@@ -112,7 +112,8 @@ func rcodeError(c dnswire.RCode) error {
 // familyError puts what went wrong into the terms of this package.
 func familyError(asked string, f *FamilyResult, err error) *Error {
 	e := &Error{Op: opLookup, Name: asked, Type: f.Type, Server: f.Server, Tries: f.Tries, Elapsed: f.Elapsed, Err: err}
-	e.Kind, e.Hint = kindOf(err)
+	e.Kind = kindOf(err)
+	e.Hint = hintFor(e.Kind)
 	var code rcodeReply
 	var up *upstream.Error
 	switch {
@@ -127,32 +128,35 @@ func familyError(asked string, f *FamilyResult, err error) *Error {
 	return e
 }
 
-// kindOf finds the kind of a failure, and what to do about it.
-func kindOf(err error) (kind error, hint string) {
+// kindOf finds the kind of a failure.
+func kindOf(err error) error {
 	for _, k := range []error{ErrNoSuchName, ErrNoData, ErrRefused, ErrAliasLoop, ErrServerFailure} {
 		if errors.Is(err, k) {
-			return k, hintFor(k)
+			return k
 		}
 	}
 	var up *upstream.Error
 	switch {
 	case errors.Is(err, context.Canceled):
-		return ErrCanceled, ""
+		return ErrCanceled
 	case errors.As(err, &up) && up.Timeout, errors.Is(err, context.DeadlineExceeded):
-		return ErrTimeout, "is the server right, and is there a way to it?"
+		return ErrTimeout
 	case errors.Is(err, upstream.ErrMalformed), errors.Is(err, upstream.ErrTruncated):
-		return ErrServerFailure, "ask another server"
+		return ErrServerFailure
 	}
-	return ErrUnreachable, "is the server right, and is there a way to it?"
+	return ErrUnreachable
 }
 
+// hintFor is what to do about a failure of this kind, or empty.
 func hintFor(kind error) string {
-	switch kind { //nolint:errorlint // kinds are compared as themselves
-	case ErrRefused:
+	switch {
+	case errors.Is(kind, ErrTimeout), errors.Is(kind, ErrUnreachable):
+		return "is the server right, and is there a way to it?"
+	case errors.Is(kind, ErrRefused):
 		return "the server does not answer this client; ask another"
-	case ErrServerFailure:
+	case errors.Is(kind, ErrServerFailure):
 		return "the server could not find out; ask another, or later"
-	case ErrAliasLoop:
+	case errors.Is(kind, ErrAliasLoop):
 		return "the zone's CNAME records are wrong"
 	}
 	return ""

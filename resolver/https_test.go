@@ -43,7 +43,7 @@ func TestHTTPSNeverAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := virtual(t, one, onServer(typed("HTTPS", drop, dual())))
 		r.HTTPS = true
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwBoth) || took != resolver.DefaultResolutionDelay {
 			t.Errorf("got %v, %v after %v", set(a), err, took)
 		}

@@ -35,10 +35,14 @@ func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type
 		families = r.search(ctx, p, types)
 	}
 	a := r.Merge(ctx, name, 0, families)
-	if !a.Record.IsEmpty() {
-		return a, nil
+	if err := a.failure(); err != nil {
+		err.Elapsed = time.Since(start)
+		if why := context.Cause(ctx); why != nil {
+			err.Kind, err.Err, err.Hint = kindOf(why), why, ""
+		}
+		return a, err
 	}
-	return a, a.failure(ctx, time.Since(start))
+	return a, nil
 }
 
 // types are the questions of a look-up, in the order of Happy Eyeballs v3
@@ -174,8 +178,7 @@ func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 			return out.inOrder(results, ErrPending) // the rest goes to the cache
 		case <-ctx.Done():
 			out.drain(len(results))
-			kind, _ := kindOf(context.Cause(ctx))
-			return out.inOrder(results, kind)
+			return out.inOrder(results, kindOf(context.Cause(ctx)))
 		}
 	}
 	return out.inOrder(results, nil)
@@ -269,8 +272,8 @@ func (out *race) stream(ctx context.Context, yield func(FamilyResult, error) boo
 			held = nil
 		case <-ctx.Done():
 			out.drain(have)
-			kind, _ := kindOf(context.Cause(ctx))
-			yield(FamilyResult{}, &Error{Op: opLookup, Name: out.asked, Kind: kind, Err: context.Cause(ctx)})
+			why := context.Cause(ctx)
+			yield(FamilyResult{}, &Error{Op: opLookup, Name: out.asked, Kind: kindOf(why), Err: why})
 			return nil, true
 		}
 	}

@@ -141,19 +141,25 @@ func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families
 	})
 }
 
-// failure says why an answer without addresses has none: the servers' word that
-// the name does not exist counts for all families, after that a family that
-// could not be asked, so that ErrNotFound is only said when it is sure.
-func (a *Answer) failure(ctx context.Context, elapsed time.Duration) *Error {
-	e := &Error{Op: opLookup, Name: a.Name, Elapsed: elapsed, Kind: ErrNoData}
+// Err says why the answer has no address, as an [*Error]; nil if it has one.
+func (a *Answer) Err() error {
+	if e := a.failure(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// failure is Err with its type. The servers' word that the name does not exist
+// counts for all families, and after that a family that could not be asked, so
+// that ErrNotFound is only said when it is sure.
+func (a *Answer) failure() *Error {
+	if !a.Record.IsEmpty() {
+		return nil
+	}
+	e := &Error{Op: opLookup, Name: a.Name, Kind: ErrNoData}
 	if len(a.Dropped) > 0 {
 		e.Kind = ErrFiltered
 		e.Hint = a.Dropped[0].Addr.String() + ": " + a.Dropped[0].Why
-		return e
-	}
-	if ctx.Err() != nil {
-		e.Kind, e.Hint = kindOf(context.Cause(ctx))
-		e.Err = context.Cause(ctx)
 		return e
 	}
 	var worst *Error
@@ -164,7 +170,8 @@ func (a *Answer) failure(ctx context.Context, elapsed time.Duration) *Error {
 		}
 	}
 	if worst != nil {
-		e.Server, e.RCode, e.Tries, e.Kind, e.Err, e.Hint = worst.Server, worst.RCode, worst.Tries, worst.Kind, worst.Err, worst.Hint
+		*e = *worst
+		e.Name, e.Type = a.Name, ""
 	}
 	return e
 }

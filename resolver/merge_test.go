@@ -62,8 +62,10 @@ func TestMergeFilters(t *testing.T) {
 			[]string{"10.0.0.1"}, []string{"fd00::1"}, publicSource, []string{"10.0.0.1", "fd00::1"}, nil,
 		},
 		"private beside public of the family": {
-			[]string{"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "192.0.2.1"}, nil, inside,
-			[]string{"192.0.2.1"}, []string{"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1"},
+			[]string{"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "192.0.2.1"},
+			nil, inside,
+			[]string{"192.0.2.1"},
+			[]string{"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1"},
 		},
 		"site-local and ULA beside public": {
 			nil, []string{"fec0::1", "fd00::1", "2001:db8::1"}, inside, []string{"2001:db8::1"}, []string{"fec0::1", "fd00::1"},

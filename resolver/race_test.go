@@ -21,11 +21,11 @@ var (
 )
 
 // timed is a look-up and how long it took.
-func timed(t *testing.T, r *resolver.Resolver, name string) (*resolver.Answer, error, time.Duration) { //nolint:revive // the time is the last
+func timed(t *testing.T, r *resolver.Resolver, name string) (*resolver.Answer, time.Duration, error) {
 	t.Helper()
 	start := time.Now()
 	a, err := r.Lookup(t.Context(), name)
-	return a, err, time.Since(start)
+	return a, time.Since(start), err
 }
 
 // TestOneRoundTrip: A and AAAA are asked at the same moment, each from a socket
@@ -33,7 +33,7 @@ func timed(t *testing.T, r *resolver.Resolver, name string) (*resolver.Answer, e
 func TestOneRoundTrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, n := virtual(t, one, onServer(late(dual())))
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwBoth) || took != rtt {
 			t.Errorf("got %v, %v after %v; want %v after %v", set(a), err, took, wwwBoth, rtt)
 		}
@@ -65,7 +65,7 @@ func TestFamilyNeverAnswered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, _ := virtual(t, one, onServer(typed(tc.silent, drop, late(dual()))))
-				a, err, took := timed(t, r, "www.example.")
+				a, took, err := timed(t, r, "www.example.")
 				if err != nil || !same(set(a), tc.want) || took != rtt+resolver.DefaultResolutionDelay {
 					t.Errorf("got %v, %v after %v", set(a), err, took)
 				}
@@ -88,12 +88,12 @@ func TestLateFamily(t *testing.T) {
 			return a
 		}
 		r, n := virtual(t, one, onServer(typed("A", slow, late(dual()))))
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwSix) || took != rtt+resolver.DefaultResolutionDelay {
 			t.Fatalf("got %v, %v after %v", set(a), err, took)
 		}
 		time.Sleep(lateness)
-		a, err, took = timed(t, r, "www.example.")
+		a, took, err = timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwBoth) || took != 0 {
 			t.Errorf("second: got %v, %v after %v; want both from the cache", set(a), err, took)
 		}
@@ -112,7 +112,7 @@ func TestWaitAll(t *testing.T) {
 		}
 		r, _ := virtual(t, one, onServer(typed("AAAA", slow, late(dual()))))
 		r.WaitAll = true
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwBoth) || took != lateness {
 			t.Errorf("got %v, %v after %v; want both after %v", set(a), err, took, lateness)
 		}
@@ -129,7 +129,7 @@ func TestNegativeFamilyDoesNotStartTheGrace(t *testing.T) {
 			return a
 		}
 		r, n := virtual(t, two, map[string]dnstest.Script{serverAddr: typed("A", slow, late(dual())), otherAddr: late(dual())})
-		a, err, took := timed(t, r, "four.example.")
+		a, took, err := timed(t, r, "four.example.")
 		if err != nil || !same(set(a), []string{"192.0.2.4"}) || took != lateness {
 			t.Errorf("got %v, %v after %v", set(a), err, took)
 		}
@@ -161,7 +161,7 @@ func TestUnusableFamilyDoesNotStartTheGrace(t *testing.T) {
 func TestFailingFamily(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := virtual(t, one, onServer(typed("AAAA", dnstest.Always(dnstest.Action{RCode: 2}), late(dual()))))
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwFour) || took != rtt {
 			t.Errorf("got %v, %v after %v", set(a), err, took)
 		}
@@ -176,14 +176,14 @@ func TestFailingFamily(t *testing.T) {
 func TestFirstServerDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := virtual(t, two, map[string]dnstest.Script{serverAddr: drop, otherAddr: late(dual())})
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwBoth) || took != 500*time.Millisecond+rtt {
 			t.Errorf("got %v, %v after %v", set(a), err, took)
 		}
 		if a.Families[0].Server != otherAddr {
 			t.Errorf("answered by %s, want %s", a.Families[0].Server, otherAddr)
 		}
-		if _, err, took = timed(t, r, "four.example."); err != nil || took != rtt {
+		if _, took, err = timed(t, r, "four.example."); err != nil || took != rtt {
 			t.Errorf("second look-up: %v after %v, want %v", err, took, rtt)
 		}
 	})
@@ -215,7 +215,7 @@ func TestTruncatedAndEDNSAndForgeries(t *testing.T) {
 					tc.change(&a, q)
 					return a
 				}))
-				a, err, took := timed(t, r, "www.example.")
+				a, took, err := timed(t, r, "www.example.")
 				if err != nil || !same(set(a), wwwBoth) || took != tc.took {
 					t.Errorf("got %v, %v after %v, want %v", set(a), err, took, tc.took)
 				}
@@ -298,7 +298,7 @@ func TestClose(t *testing.T) {
 func TestSingleRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, n := virtual(t, one+"options single-request\n", onServer(late(dual())))
-		a, err, took := timed(t, r, "www.example.")
+		a, took, err := timed(t, r, "www.example.")
 		if err != nil || !same(set(a), wwwBoth) || took != 2*rtt {
 			t.Errorf("got %v, %v after %v; want two round trips", set(a), err, took)
 		}
@@ -368,7 +368,7 @@ func TestTimeoutAndAttempts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, _ := virtual(t, one+"options "+tc.options+"\n", onServer(drop))
 				r.Timeout, r.Attempts = tc.timeout, tc.attempts
-				_, err, took := timed(t, r, "www.example.")
+				_, took, err := timed(t, r, "www.example.")
 				if !errors.Is(err, resolver.ErrTimeout) || took != tc.took {
 					t.Errorf("got %v after %v, want a time-out after %v", err, took, tc.took)
 				}
