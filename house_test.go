@@ -209,3 +209,30 @@ func TestReadmeCommands(t *testing.T) {
 		t.Error(".ci/run does not run the README's test command")
 	}
 }
+
+var namedTest = regexp.MustCompile("`(Test[A-Za-z0-9_]+)`")
+
+// TestDraftTable wants every test that docs/draft.md names to exist.
+func TestDraftTable(t *testing.T) {
+	text, err := os.ReadFile("docs/draft.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, decl := range s.ast.Decls {
+			if f, ok := decl.(*ast.FuncDecl); ok && s.test {
+				tests[f.Name.Name] = true
+			}
+		}
+	}
+	named := namedTest.FindAllStringSubmatch(string(text), -1)
+	if len(named) == 0 {
+		t.Fatal("docs/draft.md names no test")
+	}
+	for _, m := range named {
+		if !tests[m[1]] {
+			t.Errorf("docs/draft.md names %s, which does not exist", m[1])
+		}
+	}
+}
