@@ -38,8 +38,9 @@ const (
 	retryPause = 100 * time.Millisecond
 	// ednsMemory is how long a server is remembered to choke on EDNS.
 	ednsMemory = 15 * time.Minute
-	// readBuffer holds any datagram, whatever size the server thinks right.
-	readBuffer = dnswire.MaxMessageLen
+	// readBuffer is the least room for a datagram, in octets: some servers send
+	// more than was announced. What fills it is asked for again over TCP.
+	readBuffer = 4096
 )
 
 // Options are the settings of a server. The zero value is usable.
@@ -72,7 +73,7 @@ type Server struct {
 	text    string
 	opts    Options
 	noEDNS  atomic.Int64 // unix time in ns until which no OPT record is sent
-	buffers sync.Pool    // of *[]byte, readBuffer long
+	buffers sync.Pool    // of *[]byte
 }
 
 // NewServer returns the transport for the server at addr.
@@ -88,7 +89,7 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	}
 	s := &Server{addr: addr, udpAddr: net.UDPAddrFromAddrPort(addr), text: addr.String(), opts: o}
 	s.buffers.New = func() any {
-		b := make([]byte, readBuffer)
+		b := make([]byte, max(readBuffer, int(o.EDNSSize)+1))
 		return &b
 	}
 	return s
@@ -149,7 +150,8 @@ func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, e
 	m := s.message(q, edns)
 	if !s.opts.UseTCP {
 		reply, err := s.overUDP(ctx, m)
-		if !errors.Is(err, ErrFlooded) && (err != nil || !isTruncated(reply)) {
+		overTCP := errors.Is(err, ErrFlooded) || errors.Is(err, errOversize) || isTruncated(reply)
+		if !overTCP {
 			return Reply{Msg: reply}, "udp", err
 		}
 	}

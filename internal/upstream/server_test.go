@@ -144,6 +144,19 @@ func TestTruncatedGoesToTCP(t *testing.T) {
 	}
 }
 
+// TestOversizeGoesToTCP: a datagram beyond what was announced may be cut off.
+func TestOversizeGoesToTCP(t *testing.T) {
+	var big dnstest.Action
+	for i := range 400 {
+		big.Answer = append(big.Answer, fmt.Sprintf("@ 60 IN A 192.0.%d.%d", i/256, i%256))
+	}
+	s := dnstest.Start(t, dnstest.Always(big))
+	r, err := newServer(s.Addr(), upstream.Options{}).Exchange(t.Context(), question(t, "www.example", dnswire.TypeA))
+	if err != nil || r.Proto != "tcp" || answers(t, r) != 400 {
+		t.Errorf("got %s, %v; want 400 records over tcp", r.Proto, err)
+	}
+}
+
 // TestTruncatedTakesThreeRoundTrips: one over UDP, one to connect, one over TCP.
 func TestTruncatedTakesThreeRoundTrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -72,6 +72,9 @@ func interrupt(ctx context.Context, conn net.Conn) func() {
 // errAgain says that it is time to send the datagram again.
 var errAgain = errors.New("no reply yet")
 
+// errOversize says that a reply did not fit into the buffer.
+var errOversize = errors.New("reply larger than announced")
+
 // waiter reads one socket until the right reply comes.
 type waiter struct {
 	conn  net.Conn
@@ -99,6 +102,9 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 		n, err := w.conn.Read(w.buf)
 		switch {
 		case err == nil && w.msg.isReply(w.buf[:n]):
+			if n == len(w.buf) {
+				return nil, errOversize
+			}
 			return w.msg.accept(w.buf[:n])
 		case err == nil:
 			w.wrong++
