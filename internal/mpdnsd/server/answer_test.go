@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,11 @@ func TestRequestChecks(t *testing.T) {
 		{"EDNS version 1", func(m *dns.Msg) { m.IsEdns0().SetVersion(1) }, dns.RcodeBadVers},
 		{"two OPT", func(m *dns.Msg) { m.Extra = append(m.Extra, m.Extra[0]) }, dns.RcodeFormatError},
 		{"OPT not at the root", func(m *dns.Msg) { m.Extra[0].Header().Name = "a." }, dns.RcodeFormatError},
+		{"a flood of EDNS options (CVE-2026-41292)", func(m *dns.Msg) {
+			for range dnswire.MaxOptions + 1 {
+				m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_LOCAL{Code: 65001, Data: []byte{1}})
+			}
+		}, dns.RcodeFormatError},
 		{"an answer in a question", func(m *dns.Msg) { m.Answer = []dns.RR{rr("a. 1 A 192.0.2.1")} }, dns.RcodeFormatError},
 	}
 	source := &Source{Zones: allZones(t), Cache: dnscache.New(dnscache.Config{})}
@@ -332,6 +338,25 @@ func TestPair(t *testing.T) {
 	ask(t, s, question("www.example", "TXT"), overUDP)
 	if n := len(up.Queries()); n != 3 {
 		t.Errorf("%d upstream queries, want 3: a pair was fetched for what has none", n)
+	}
+}
+
+// TestManyClientsOneQuery: what many ask at once is asked upstream once, so
+// that a forger has one query to guess at (CVE-2023-30464).
+func TestManyClientsOneQuery(t *testing.T) {
+	up := dnstest.Start(t, dnstest.Zone("www.example. 300 IN TXT text"))
+	s := start(t, forwarding(t, up), options())
+	var wg sync.WaitGroup
+	for range 60 {
+		wg.Go(func() {
+			if r := ask(t, s, question("www.example", "TXT"), overUDP); len(r.Answer) != 1 {
+				t.Errorf("answer %v", r)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(up.Queries()); n != 1 {
+		t.Errorf("%d upstream queries, want 1", n)
 	}
 }
 

@@ -178,7 +178,7 @@ func (l *Listener) take(out, packet []byte, d datagram) {
 	}
 	d.control = slices.Clone(d.control)
 	l.inFlight.Add(1)
-	if !l.s.misses.try(l.s.newJob(&req, func(msg []byte) { l.send(msg, d); l.inFlight.Done() })) {
+	if !l.s.try(l.s.newJob(&req, func(msg []byte) { l.send(msg, d); l.inFlight.Done() })) {
 		l.inFlight.Done()
 	}
 }

@@ -145,14 +145,15 @@ func TestNetResolver(t *testing.T) {
 }
 
 // TestBusy: where all workers wait for a dead upstream server, further
-// datagrams are dropped, what is in the cache is still answered, and nothing
-// grows.
+// datagrams are dropped, what is in the cache or local is still answered, and
+// nothing grows.
 func TestBusy(t *testing.T) {
 	release := make(chan struct{})
 	o := options()
 	o.Outstanding = 4
 	entered := make(chan struct{}, o.Outstanding)
 	source := forwarding(t)
+	source.Zones = allZones(t)
 	good := dnstest.Start(t, dnstest.Zone("www.example. 60 IN A 192.0.2.1"))
 	cached := upstream.Cached(source.Cache, time.Now, upstream.NewServer(good.AddrPort(), upstream.Options{}))
 	source.Upstream = upstream.ExchangerFunc(func(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
@@ -178,6 +179,13 @@ func TestBusy(t *testing.T) {
 	}
 	if r := exchange(t, l, "udp", question("www.example", "A")); len(r.Answer) != 1 {
 		t.Errorf("cached answer: %v", r)
+	}
+	for _, typ := range []string{"A", "TYPE65400"} {
+		for _, proto := range []string{"udp", "tcp"} {
+			if r := exchange(t, l, proto, question("server.demo.example", typ)); len(r.Answer) == 0 {
+				t.Errorf("local answer: %v", r)
+			}
+		}
 	}
 	if n := len(s.misses.room); n != o.Outstanding {
 		t.Errorf("%d workers, want %d", n, o.Outstanding)
@@ -346,6 +354,27 @@ func TestWildcard(t *testing.T) {
 			if err != nil || len(r.Answer) == 0 {
 				t.Errorf("%s asked at %v: %v, %v", addr, asked, r, err)
 			}
+		}
+	}
+}
+
+// BenchmarkUDPHit is a cached answer over a socket, one question at a time:
+// mostly what the kernel costs. The allocations are those of both sides.
+func BenchmarkUDPHit(b *testing.B) {
+	_, l := listen(b, forwarding(b, dnstest.Start(b, dnstest.Zone("www.example. 300 IN A 192.0.2.7"))), options())
+	c, err := net.Dial("udp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	packet, in := pack(b, question("www.example", "A")), make([]byte, 1500)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Write(packet); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := c.Read(in); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

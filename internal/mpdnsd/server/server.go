@@ -39,6 +39,10 @@ const (
 	// workerIdle is how long a worker without a question lives on.
 	workerIdle = 10 * time.Second
 
+	// localWorkers are kept for local names while all others wait for upstream
+	// servers.
+	localWorkers = 16
+
 	// maxPairs bounds the look-ups of the other address family in flight.
 	maxPairs = 256
 )
@@ -66,6 +70,7 @@ type Server struct {
 	ctx     context.Context // of the work on questions; ends with Shutdown
 	cancel  context.CancelFunc
 	misses  *pool[*job]
+	locals  *pool[*job] // for local names when misses is full
 	pairs   *pool[pair]
 	buffers sync.Pool // of *[]byte: copies of requests that wait for a worker
 
@@ -86,6 +91,7 @@ func New(source *Source, o Options) *Server {
 	s.buffers.New = func() any { return new([]byte) }
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.misses = newPool(o.Outstanding, s.newWorker)
+	s.locals = newPool(localWorkers, s.newWorker)
 	s.pairs = newPool(min(maxPairs, o.Outstanding), func() func(pair) { return s.fetchPair })
 	s.SetSource(source)
 	return s
@@ -122,6 +128,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := ctx.Err()
 	s.cancel()
 	s.misses.close()
+	s.locals.close()
 	s.pairs.close()
 	if err != nil {
 		return errors.New("some questions were not answered in time")
@@ -142,6 +149,33 @@ func (s *Server) newJob(req *request, done func(msg []byte)) *job {
 	*j.buf = append((*j.buf)[:0], req.packet...)
 	j.req.move(*j.buf)
 	return j
+}
+
+// try gives a job to a worker; false if all are busy.
+func (s *Server) try(j *job) bool {
+	return s.misses.try(j) || s.isLocal(j) && s.locals.try(j)
+}
+
+// wait gives a job to a worker as soon as there is one; false if the server's
+// work ends before.
+func (s *Server) wait(j *job) bool {
+	if s.misses.try(j) {
+		return true
+	}
+	if s.isLocal(j) {
+		return s.locals.wait(s.ctx, j)
+	}
+	return s.misses.wait(s.ctx, j)
+}
+
+// isLocal reports whether a job can do without upstream servers.
+func (s *Server) isLocal(j *job) bool {
+	q := j.req.query.Question()
+	source := s.source.Load()
+	if q.Type == source.Multipath {
+		q.Type = dnswire.TypeA
+	}
+	return source.isLocal(q)
 }
 
 // newWorker returns what one worker does with each job; its buffer is its own.

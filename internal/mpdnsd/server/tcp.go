@@ -125,7 +125,7 @@ func (c *tcpConn) read() {
 			continue
 		}
 		c.pending.Add(1)
-		if !c.l.s.misses.wait(c.l.s.ctx, c.l.s.newJob(&req, c.send)) {
+		if !c.l.s.wait(c.l.s.newJob(&req, c.send)) {
 			c.send(nil)
 		}
 	}

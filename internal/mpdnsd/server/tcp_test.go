@@ -1,10 +1,12 @@
 package server
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -182,17 +184,40 @@ func TestTCPConnections(t *testing.T) {
 // holds a bounded number of answers, and does not keep others waiting.
 func TestTCPSlowReader(t *testing.T) {
 	s, l := listen(t, zoneSource(t), options())
-	c := dial(t, l)
-	packet := frame(pack(t, question("big.test.example", "TXT")))
-	_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	var err error
-	for err == nil { // until the server reads no more and the buffers are full
-		_, err = c.Write(packet)
-	}
+	fill(t, dial(t, l))
 	if queued, most := s.tcpQueued.Load(), int64(maxPipelined*4096); queued > most {
 		t.Errorf("%d octets queued, want at most %d", queued, most)
 	}
 	if r := exchange(t, l, "tcp", question("server.demo.example", "A")); len(r.Answer) != 2 {
 		t.Errorf("another client: %v", r)
+	}
+}
+
+// TestShutdownSlowReader: a client that does not read does not keep the server
+// from ending in its time.
+func TestShutdownSlowReader(t *testing.T) {
+	s := New(zoneSource(t), options())
+	l, err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, l)
+	fill(t, c)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	begun := time.Now()
+	_ = s.Shutdown(ctx) // whether all was answered is not the question here
+	if d := time.Since(begun); d > writeTimeout/2 {
+		t.Errorf("Shutdown took %v", d)
+	}
+}
+
+// fill asks for large answers and reads none, until nothing more can be sent.
+func fill(t testing.TB, c net.Conn) {
+	packet := frame(pack(t, question("big.test.example", "TXT")))
+	_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	var err error
+	for err == nil { // until the server reads no more and the buffers are full
+		_, err = c.Write(packet)
 	}
 }
