@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
@@ -26,7 +27,7 @@ func (e *engine) family(ctx context.Context, asked string, name dnswire.Name, ty
 // follow asks until there is an answer; f gathers what is learned on the way.
 func (e *engine) follow(ctx context.Context, f *FamilyResult, name dnswire.Name, typ dnswire.Type) error {
 	ttl := Forever
-	seen := map[dnswire.Name]bool(nil)
+	var asked []dnswire.Name
 	for {
 		reply, err := e.ask.Exchange(ctx, upstream.Query{
 			Question: dnswire.Question{Name: name, Type: typ, Class: dnswire.ClassINET},
@@ -35,32 +36,28 @@ func (e *engine) follow(ctx context.Context, f *FamilyResult, name dnswire.Name,
 			return err
 		}
 		f.note(reply)
-		if err := rcodeError(reply.RCode()); err != nil {
-			got, _ := read(reply.Msg, name, typ, MaxAliases)
-			f.TTL = min(ttl, got.ttlDuration(false))
-			return err
-		}
 		got, err := read(reply.Msg, name, typ, MaxAliases-len(f.Chain))
 		for _, a := range got.aliases {
 			f.Chain = append(f.Chain, a.String())
 		}
-		f.Addrs, f.Services = got.addrs, got.services
+		failed := rcodeError(reply.RCode())
+		if failed == nil {
+			f.Addrs, f.Services = got.addrs, got.services
+		}
+		ttl = min(ttl, got.ttlDuration(f.found() || !got.absent))
+		f.TTL = ttl
 		switch {
+		case failed != nil:
+			return failed
 		case f.found():
-			f.TTL = min(ttl, got.ttlDuration(true))
 			return nil
 		case err != nil:
 			return malformed(err)
 		case len(got.aliases) == 0 || got.absent:
-			f.TTL = min(ttl, got.ttlDuration(false))
 			return ErrNoData
 		}
-		if seen == nil {
-			seen = map[dnswire.Name]bool{}
-		}
-		seen[name] = true
-		ttl = min(ttl, got.ttlDuration(true))
-		if name = got.canonical(name); seen[name] {
+		asked = append(asked, name)
+		if name = got.canonical(name); slices.Contains(asked, name) {
 			return ErrAliasLoop
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +33,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type
 	}
 	families := only(p.ready, types)
 	if p.names != nil {
-		families = r.search(ctx, p, types)
+		families = r.search(ctx, p, p.engine.allowed(types))
 	}
 	a := r.Merge(ctx, name, 0, families)
 	if err := a.failure(); err != nil {
@@ -52,6 +53,15 @@ func (r *Resolver) types() []dnswire.Type {
 		return []dnswire.Type{dnswire.TypeHTTPS, dnswire.TypeAAAA, dnswire.TypeA}
 	}
 	return []dnswire.Type{dnswire.TypeAAAA, dnswire.TypeA}
+}
+
+// allowed leaves AAAA out where resolv.conf says no-aaaa, unless nothing else is
+// asked for.
+func (e *engine) allowed(types []dnswire.Type) []dnswire.Type {
+	if !e.conf.NoAAAA || len(types) == 1 {
+		return types
+	}
+	return slices.DeleteFunc(types, func(t dnswire.Type) bool { return t == dnswire.TypeAAAA })
 }
 
 // only keeps the results of these types.
@@ -238,7 +248,7 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 		}
 		var held []FamilyResult
 		for i, name := range p.names {
-			out := r.start(p, name, r.types())
+			out := r.start(p, name, p.engine.allowed(r.types()))
 			results, end := out.stream(ctx, yield)
 			if end {
 				return

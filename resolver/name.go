@@ -69,6 +69,9 @@ func checkName(name string) (string, dnswire.Name, error) {
 	if name == "" {
 		return "", "", errors.New("it is empty")
 	}
+	if len(name) > maxNameText {
+		return "", "", dnswire.ErrNameTooLong
+	}
 	if !utf8.ValidString(name) {
 		return "", "", errors.New("it is not UTF-8")
 	}
@@ -162,6 +165,11 @@ func byFamily(name, proto string, addrs []netip.Addr) []FamilyResult {
 }
 
 const opLookup = "lookup"
+
+// maxNameText is the longest text that can be a name, in octets: four of UTF-8,
+// or of an escape, for each on the wire. IDNA's work grows with the square of
+// the length.
+const maxNameText = 4 * dnswire.MaxNameLen
 
 func badName(name string, err error) *Error {
 	e := &Error{Op: opLookup, Name: name, Kind: ErrBadName, Err: err}

@@ -329,6 +329,11 @@ func TestServerOptions(t *testing.T) {
 				t.Errorf("AD asked %v, believed %v; want neither", q.AD, a.Families[0].Authenticated)
 			}
 		}},
+		"no-aaaa": {"no-aaaa", func(t *testing.T, n *dnstest.Net, a *resolver.Answer) {
+			if len(a.Families) != 1 || n.Server(serverAddr).Count("", "AAAA") != 0 {
+				t.Errorf("asked for AAAA: %+v", a.Families)
+			}
+		}},
 		"rotate": {"rotate", func(t *testing.T, n *dnstest.Net, _ *resolver.Answer) {
 			if a, b := len(n.Server(serverAddr).Queries()), len(n.Server(otherAddr).Queries()); a != 1 || b != 1 {
 				t.Errorf("asked %d and %d times, want one query each", a, b)
