@@ -11,17 +11,16 @@ import (
 )
 
 // family asks for one type, and goes on from reply to reply where the alias
-// chain does.
-func (e *engine) family(ctx context.Context, asked string, name dnswire.Name, typ dnswire.Type) FamilyResult {
+// chain does. f has the type and the name, and gets the rest.
+func (e *engine) family(ctx context.Context, f *FamilyResult, asked string, name dnswire.Name, typ dnswire.Type) {
 	start := time.Now()
-	f := FamilyResult{Type: typeName(typ), Name: name.String(), Authenticated: e.conf.TrustAD}
-	err := e.follow(ctx, &f, name, typ)
+	f.Authenticated = e.conf.TrustAD
+	err := e.follow(ctx, f, name, typ)
 	f.Elapsed = time.Since(start)
 	if err != nil {
 		f.Authenticated = f.Authenticated && f.Server != ""
-		f.Err = familyError(asked, &f, err)
+		f.Err = familyError(asked, f, err)
 	}
-	return f
 }
 
 // follow asks until there is an answer; f gathers what is learned on the way.

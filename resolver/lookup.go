@@ -151,8 +151,11 @@ func (r *Resolver) start(p *plan, name dnswire.Name, types []dnswire.Type) *race
 	ctx, cancel := context.WithCancel(r.state.base)
 	out := &race{types: types, results: make(chan FamilyResult, len(types)), cancel: cancel, asked: p.asked}
 	out.left.Store(int32(len(types))) //nolint:gosec // three at most
+	text := name.String()
 	one := func(t dnswire.Type) {
-		out.results <- p.engine.family(ctx, p.asked, name, t)
+		f := FamilyResult{Type: typeName(t), Name: text}
+		p.engine.family(ctx, &f, p.asked, name, t)
+		out.results <- f
 		if out.left.Add(-1) == 0 {
 			cancel()
 		}
@@ -187,7 +190,7 @@ func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 		case <-grace:
 			return out.inOrder(results, ErrPending) // the rest goes to the cache
 		case <-ctx.Done():
-			out.drain(len(results))
+			results = append(results, out.drain(len(results))...)
 			return out.inOrder(results, kindOf(context.Cause(ctx)))
 		}
 	}
@@ -212,12 +215,16 @@ next:
 	return ordered
 }
 
-// drain cancels what is out and waits for it.
-func (out *race) drain(have int) {
+// drain cancels what is out and waits for it. It returns the results that had
+// come in time after all.
+func (out *race) drain(have int) (found []FamilyResult) {
 	out.cancel()
 	for ; have < len(out.types); have++ {
-		<-out.results
+		if f := <-out.results; f.found() {
+			found = append(found, f)
+		}
 	}
+	return found
 }
 
 // usable reports whether f has an address that the merge would keep by itself.
