@@ -65,8 +65,12 @@ func writeAddresses(w io.Writer, view lookupView, st style) {
 }
 
 func writeQueries(w io.Writer, view lookupView, st style) {
+	result, took := 0, 0
 	for _, q := range view.Queries {
-		line := fmt.Sprintf("  %-5s %-12s %8s  %s %s", q.Type, queryResult(q), queryTime(q), q.Protocol, q.Server)
+		result, took = max(result, len(queryResult(q))), max(took, len(queryTime(q)))
+	}
+	for _, q := range view.Queries {
+		line := fmt.Sprintf("  %-5s %-*s  %*s  %s %s", q.Type, result, queryResult(q), took, queryTime(q), q.Protocol, q.Server)
 		if len(q.Chain) > 0 {
 			line += "  " + strings.TrimSuffix(view.Name, ".") + " -> " + strings.Join(trimDots(q.Chain), " -> ")
 		}
@@ -85,7 +89,7 @@ func queryResult(q queryView) string {
 	if q.Status != "ok" {
 		text := q.Status
 		if q.Tries > 1 {
-			text += fmt.Sprintf(" after %d tries,", q.Tries)
+			text += fmt.Sprintf(" after %d tries", q.Tries)
 		}
 		return text
 	}
