@@ -53,7 +53,7 @@ func closedPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // only its number was wanted
+	defer ln.Close()
 	return ln.Addr().String()
 }
 
@@ -95,7 +95,7 @@ func TestNetworks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer c.Close() //nolint:errcheck // end of the test
+			defer c.Close()
 			exchange(t, c)
 			conn := c.(*Conn)
 			if (conn.ID() != 0) != tt.mptcp || (conn.Report().Fallback == "") != tt.mptcp {

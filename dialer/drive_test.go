@@ -179,3 +179,23 @@ func playAnswers(ctx context.Context, list []timedAnswer) <-chan answered {
 	}()
 	return out
 }
+
+func TestErrorTimeout(t *testing.T) {
+	refused := Attempt{Remote: v4a, Err: errRefused}
+	late := Attempt{Remote: v6a, Err: timeoutError{}}
+	for _, tt := range []struct {
+		name string
+		err  Error
+		want bool
+	}{
+		{"the dial's", Error{Attempts: []Attempt{refused}, Cause: timeoutError{}}, true},
+		{"cancelled", Error{Attempts: []Attempt{late}, Cause: canceledError{}}, false},
+		{"every address's", Error{Attempts: []Attempt{late, late}}, true},
+		{"one address's", Error{Attempts: []Attempt{late, refused}}, false},
+		{"nothing tried", Error{}, false},
+	} {
+		if tt.err.Timeout() != tt.want || tt.err.Temporary() != tt.want {
+			t.Errorf("%s: %v is a timeout: %v, want %v", tt.name, &tt.err, tt.err.Timeout(), tt.want)
+		}
+	}
+}

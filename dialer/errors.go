@@ -89,14 +89,14 @@ func (timeoutError) Error() string   { return "i/o timeout" }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return true }
 func (timeoutError) Is(err error) bool {
-	return err == context.DeadlineExceeded || err == os.ErrDeadlineExceeded //nolint:errorlint // an Is method compares
+	return err == context.DeadlineExceeded || err == os.ErrDeadlineExceeded
 }
 
 // canceledError is a cancelled dial, in net.Dialer's words.
 type canceledError struct{}
 
 func (canceledError) Error() string     { return "operation was canceled" }
-func (canceledError) Is(err error) bool { return err == context.Canceled } //nolint:errorlint // an Is method compares
+func (canceledError) Is(err error) bool { return err == context.Canceled }
 
 // mapContextError turns a context's error into the one that net.Dialer returns
 // for it; other errors stay.

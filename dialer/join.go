@@ -44,6 +44,7 @@ const (
 // Why a join has no verdict, or lost its subflow.
 var (
 	errOtherPort      = errors.New("another port than the connection's")
+	errMisplaced      = errors.New("not an address that the connection's host can have: unspecified, multicast, link-local or loopback")
 	errInUse          = errors.New("already in use")
 	errIPv4Only       = errors.New("this host has no IPv6: the connection takes IPv4 subflows only")
 	errTooMany        = errors.New("the connection has as many subflows as Dialer.MaxSubflows allows")
@@ -319,10 +320,10 @@ func (n *join) isNew(now time.Time) bool {
 
 // outcomeOf returns what the error of a join says.
 func outcomeOf(errno syscall.Errno) hostid.Outcome {
-	switch {
-	case errno == syscall.ECONNREFUSED, errno == syscall.ECONNRESET:
+	switch errno {
+	case syscall.ECONNREFUSED, syscall.ECONNRESET:
 		return hostid.Refused
-	case errno == syscall.ETIMEDOUT:
+	case syscall.ETIMEDOUT:
 		return hostid.TimedOut
 	}
 	return hostid.Unreachable

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"golang.org/x/sync/errgroup"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -14,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/testlab"
@@ -275,8 +276,8 @@ func TestIdle(t *testing.T) {
 		if v := verdicts(c.Report())[server2v4]; v != Joined {
 			t.Errorf("%q, want joined", v)
 		}
-		if idle := keepIdle(t, c); idle != 60 {
-			t.Errorf("keep-alive idle time %d s, want the caller's 60", idle)
+		if got := keepAliveOf(t, c); !got.on || got.idle != 60 {
+			t.Errorf("keep-alive %+v, want the caller's", got)
 		}
 	})
 }

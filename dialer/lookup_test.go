@@ -190,7 +190,7 @@ func TestLookupExplains(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := startLookup(t.Context(), tt.target, tt.source, inOrder)
-			for range l.answers() { //nolint:revive // until the end
+			for range l.answers() {
 			}
 			l.stop()
 			if err := l.explain(tt.err); !errors.Is(err, tt.want) || (tt.want == nil) != (err == nil) {
@@ -204,7 +204,7 @@ func TestLookupExplains(t *testing.T) {
 func TestLookupOtherFamilyOnly(t *testing.T) {
 	l := startLookup(t.Context(), target{name: "name", family: onlyIPv4},
 		fakeSource{families: []fakeFamily{aaaa(0, v6a.Addr())}}, inOrder)
-	for range l.answers() { //nolint:revive // until the end
+	for range l.answers() {
 	}
 	l.stop()
 	var addr *net.AddrError

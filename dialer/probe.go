@@ -22,7 +22,7 @@ func (d *Dialer) probeHost(ctx context.Context, remote netip.AddrPort) hostid.Ou
 	case err != nil:
 		return hostid.NotTried
 	}
-	defer s.Close() //nolint:errcheck // nothing was sent
+	defer s.Close()
 	if fellBack(s.TCPConn) {
 		return hostid.NotMPTCP
 	}

@@ -3,9 +3,11 @@ package dialer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/hostid"
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/resolver"
 )
 
@@ -154,18 +156,17 @@ func (n *join) elapsed() time.Duration {
 // markKernelJoins gives the verdicts of what the kernel's own path manager has
 // joined: the addresses of the record that have a subflow.
 func (c *Conn) markKernelJoins(r *Report) {
-	infos, err := c.subflowInfos()
-	if err != nil {
-		return
+	if infos, err := c.subflowInfos(); err == nil {
+		markJoined(r.Joins, infos)
 	}
+}
+
+// markJoined notes the joins that have a subflow.
+func markJoined(joins []Join, infos []mptcp.SubflowInfo) {
 	for _, i := range infos {
-		if !carriesData(i.TCP.State) || i.Remote == c.remote {
-			continue
-		}
-		for n := range r.Joins {
-			if r.Joins[n].Remote == i.Remote {
-				r.Joins[n].Verdict, r.Joins[n].Local, r.Joins[n].Err = Joined, i.Local, nil
-			}
+		n := slices.IndexFunc(joins, func(j Join) bool { return j.Remote == i.Remote })
+		if n >= 0 && carriesData(i.TCP.State) {
+			joins[n].Verdict, joins[n].Local, joins[n].Err = Joined, i.Local, nil
 		}
 	}
 }

@@ -157,7 +157,7 @@ func startConnect(fd int, addr unix.Sockaddr) error {
 // failed, or ctx is done. It takes fd over.
 func finishConnect(ctx context.Context, fd int) (*net.TCPConn, error) {
 	f := os.NewFile(uintptr(fd), "")
-	defer f.Close() //nolint:errcheck // the connection has a descriptor of its own by then
+	defer f.Close()
 	if err := awaitConnect(ctx, f); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -132,24 +132,25 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 				s.feed(ctx, offered{s.choices(a.candidates)})
 			}
 			if !ok || a.complete {
-				answers = s.closeLookup()
+				s.closeLookup()
+				answers = nil
 			}
 		case p := <-s.probes:
 			s.feed(ctx, p)
 		case <-s.timer.C:
 			if answers != nil && !time.Now().Before(lateUntil) {
-				answers = s.closeLookup()
+				s.closeLookup()
+				answers = nil
 			}
 			s.feed(ctx, ticked{})
 		}
 	}
 }
 
-// closeLookup takes no more answers. The nil channel it returns never delivers.
-func (s *subflows) closeLookup() <-chan answered {
+// closeLookup takes no more answers.
+func (s *subflows) closeLookup() {
 	s.late.stop()
 	s.update(func() { s.open = false })
-	return nil
 }
 
 // busy reports whether anything can still change.
@@ -258,6 +259,8 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now()) {
 		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why}
 		switch {
+		case !belongsBeside(s.first.Addr(), c.Addr):
+			n.skip = errMisplaced
 		case used[c.Addr]:
 			n.skip = errInUse
 		case !c.Try:
@@ -266,6 +269,17 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 		out = append(out, n)
 	}
 	return out
+}
+
+// belongsBeside reports whether addr may be joined to a connection to first. The
+// resolver leaves such addresses out of what it finds; a record in hand may have
+// them.
+func belongsBeside(first, addr netip.Addr) bool {
+	switch {
+	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast():
+		return false
+	}
+	return addr.IsLoopback() == first.IsLoopback()
 }
 
 // used returns the remote addresses that have a subflow.

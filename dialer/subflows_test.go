@@ -307,15 +307,19 @@ func TestNotOffered(t *testing.T) {
 		b := newBench()
 		b.joiner.ipv4Only = true
 		b.pm.Establish(testToken)
+		loopback := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), 443)
+		linkLocal := netip.AddrPortFrom(netip.MustParseAddr("fe80::1%1"), 443)
 		other := netip.AddrPortFrom(v4b.Addr(), 80)
 		mapped := netip.AddrPortFrom(netip.AddrFrom16(v4a.Addr().As16()), 443)
-		r, _ := b.settle(t, v6a, v4a, v4a, mapped, v6b, other)
+		r, _ := b.settle(t, v6a, v4a, v4a, mapped, v6b, other, loopback, linkLocal)
 		defer b.stop()
 		if want := []netip.AddrPort{v4a}; !slices.Equal(b.creates(), want) {
 			t.Errorf("created %v, want %v", b.creates(), want)
 		}
 		for _, j := range r.Joins {
-			want := map[netip.AddrPort]error{v4a: nil, v6b: errIPv4Only, other: errOtherPort}[j.Remote]
+			want := map[netip.AddrPort]error{
+				v4a: nil, v6b: errIPv4Only, other: errOtherPort, loopback: errMisplaced, linkLocal: errMisplaced,
+			}[j.Remote]
 			if !errors.Is(j.Err, want) {
 				t.Errorf("%v: %v, want %v", j.Remote, j.Err, want)
 			}
@@ -323,7 +327,7 @@ func TestNotOffered(t *testing.T) {
 	})
 }
 
-// TestEventsLost: what the events did not tell, the kernel's list does.
+// TestEventsLost: reading the kernel's list changes nothing that is known.
 func TestEventsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench()
@@ -436,5 +440,46 @@ func TestSharedManager(t *testing.T) {
 	s.open = func() (mptcp.PathManager, error) { return nil, mptcp.ErrNotPermitted }
 	if _, err := s.acquire(); !errors.Is(err, mptcp.ErrNotPermitted) || s.users != 0 {
 		t.Errorf("%v, %d users", err, s.users)
+	}
+}
+
+// TestMarkJoined: what the kernel's own path manager has joined shows in the
+// list of subflows only.
+func TestMarkJoined(t *testing.T) {
+	joins := []Join{
+		{Remote: v4a, Verdict: NotTried, Err: mptcp.ErrKernelManaged},
+		{Remote: v4b, Verdict: NotTried, Err: mptcp.ErrKernelManaged},
+	}
+	markJoined(joins, []mptcp.SubflowInfo{
+		{Remote: v6a, TCP: mptcp.TCPInfo{State: mptcp.StateEstablished}},
+		{Remote: v4a, Local: v6b, TCP: mptcp.TCPInfo{State: mptcp.StateEstablished}},
+		{Remote: v4b, TCP: mptcp.TCPInfo{State: mptcp.StateSynSent}},
+	})
+	if joins[0].Verdict != Joined || joins[0].Local != v6b || joins[0].Err != nil {
+		t.Errorf("%+v, want joined", joins[0])
+	}
+	if joins[1].Verdict != NotTried || joins[1].Err == nil {
+		t.Errorf("%+v, want it unchanged", joins[1])
+	}
+}
+
+func TestPathOf(t *testing.T) {
+	for _, tt := range []struct {
+		state   uint8
+		first   bool
+		want    string
+		verdict Verdict
+	}{
+		{mptcp.StateEstablished, true, StateActive, First},
+		{mptcp.StateEstablished, false, StateActive, Joined},
+		{tcpCloseWait, false, StateActive, Joined},
+		{mptcp.StateSynSent, false, StateJoining, NotTried},
+		{tcpTimeWait, false, StateClosed, Joined},
+		{mptcp.StateClosed, true, StateClosed, First},
+	} {
+		p := pathOf(mptcp.SubflowInfo{TCP: mptcp.TCPInfo{State: tt.state, RTT: time.Second}}, tt.first)
+		if p.State != tt.want || p.Verdict != tt.verdict || p.RTT != time.Second {
+			t.Errorf("TCP state %d: %+v, want %q, %q", tt.state, p, tt.want, tt.verdict)
+		}
 	}
 }

@@ -28,10 +28,12 @@ func TestVerdicts(t *testing.T) {
 		{
 			name: "same host, third ACK stripped", target: server2v6, want: LimitReached, err: errSubflowLimit, join: true,
 			setup: behave(server2v6, testlab.StripThirdACK),
-		}, {
+		},
+		{
 			name: "other MPTCP host", target: otherv6, want: Refused, err: syscall.ECONNREFUSED, join: true,
 			setup: func(t *testing.T, w *world) { serve(t, w.other, false) },
-		}, {
+		},
+		{
 			name: "other MPTCP host, probed", target: otherv6, want: OtherHost, probe: true, join: true,
 			setup: func(t *testing.T, w *world) { serve(t, w.other, false) },
 		},

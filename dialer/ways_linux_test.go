@@ -136,7 +136,7 @@ func TestMPTCPDisabled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close() //nolint:errcheck // end of the test
+		defer c.Close()
 		echo(t, c)
 		r := c.(*Conn).Report()
 		if !errors.Is(c.(*Conn).stream.plain, syscall.ENOPROTOOPT) || !strings.Contains(r.Fallback, "makes no Multipath TCP socket") {
@@ -240,7 +240,7 @@ func dialAsChild(text string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // end of the program
+	defer c.Close()
 	if err := c.WaitJoins(ctx); err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (c *Conn) manager() (manager, why string) {
 	case failure == nil || errors.Is(failure, mptcp.ErrNotPermitted):
 		return managerNow(whyDirect)
 	}
-	manager, why = managerNow(whyDirect)
+	manager, _ = managerNow(whyDirect)
 	if manager == managerDirect {
 		manager = managerNone
 	}
