@@ -6,9 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
 // Kinds of failure; [Error] matches exactly one of those below ErrNotFound, and
@@ -75,7 +79,7 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " after %s", plural(e.Tries, "try", "tries"))
 	}
 	if e.explains() {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		b.WriteString(": " + reason(e.Err))
 	}
 	if s := e.circumstances(); s != "" {
 		b.WriteString(" (" + s + ")")
@@ -92,11 +96,11 @@ func (e *Error) circumstances() string {
 	var parts []string
 	switch {
 	case e.RCode != "" && e.Server != "":
-		parts = append(parts, e.RCode+" from "+e.Server)
+		parts = append(parts, e.RCode+" from "+withoutPort(e.Server))
 	case e.RCode != "":
 		parts = append(parts, e.RCode)
 	case e.Server != "":
-		parts = append(parts, "server "+e.Server)
+		parts = append(parts, "server "+withoutPort(e.Server))
 	}
 	if e.Elapsed > 0 {
 		parts = append(parts, roundTime(e.Elapsed))
@@ -168,13 +172,36 @@ func plural(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// roundTime is a duration with three digits or so.
-func roundTime(d time.Duration) string {
+// reason is an error in a few words: of a network error what the system said,
+// without the sockets and calls on the way.
+func reason(err error) string {
+	var errno syscall.Errno
+	var up *upstream.Error
 	switch {
-	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	case d >= time.Millisecond:
-		return d.Round(100 * time.Microsecond).String()
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.As(err, &up) && up.Err != nil:
+		return up.Err.Error()
 	}
-	return d.Round(time.Microsecond).String()
+	return err.Error()
+}
+
+// withoutPort leaves out the port that DNS servers have anyway, of one server
+// or of several with commas between.
+func withoutPort(servers string) string {
+	list := strings.Split(servers, ", ")
+	for i, s := range list {
+		if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() == dnsPort {
+			list[i] = ap.Addr().String()
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// roundTime is a duration as people read it.
+func roundTime(d time.Duration) string {
+	if d >= time.Second {
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.1f ms", milliseconds(d))
 }

@@ -22,12 +22,12 @@ func TestKindsOfFailure(t *testing.T) {
 		notFound, temporary, timeout bool
 		text                         string
 	}{
-		"NXDOMAIN": {dnstest.Always(dnstest.NXDomain()), resolver.ErrNoSuchName, true, false, false, "www.example: no such name (NXDOMAIN from 192.0.2.53:53"},
-		"NODATA":   {dnstest.Always(dnstest.NoData()), resolver.ErrNoData, true, false, false, "www.example: no records of this type (NOERROR from 192.0.2.53:53"},
-		"SERVFAIL": {dnstest.Always(dnstest.Action{RCode: 2}), resolver.ErrServerFailure, false, true, false, "www.example: server failure (SERVFAIL from 192.0.2.53:53"},
-		"REFUSED":  {dnstest.Always(dnstest.Action{RCode: 5}), resolver.ErrRefused, false, false, false, "www.example: refused (REFUSED from 192.0.2.53:53"},
+		"NXDOMAIN": {dnstest.Always(dnstest.NXDomain()), resolver.ErrNoSuchName, true, false, false, "www.example: no such name (NXDOMAIN from 192.0.2.53"},
+		"NODATA":   {dnstest.Always(dnstest.NoData()), resolver.ErrNoData, true, false, false, "www.example: no records of this type (NOERROR from 192.0.2.53"},
+		"SERVFAIL": {dnstest.Always(dnstest.Action{RCode: 2}), resolver.ErrServerFailure, false, true, false, "www.example: server failure (SERVFAIL from 192.0.2.53"},
+		"REFUSED":  {dnstest.Always(dnstest.Action{RCode: 5}), resolver.ErrRefused, false, false, false, "www.example: refused (REFUSED from 192.0.2.53"},
 		"NOTIMP":   {dnstest.Always(dnstest.Action{RCode: 4}), resolver.ErrServerFailure, false, true, false, "NOTIMP"},
-		"silence":  {drop, resolver.ErrTimeout, false, true, true, "www.example: timed out after 2 tries (server 192.0.2.53:53, 10s)"},
+		"silence":  {drop, resolver.ErrTimeout, false, true, true, "www.example: timed out after 2 tries (server 192.0.2.53, 10.0 s)"},
 		"NODATA and SERVFAIL": {
 			typed("A", dnstest.Always(dnstest.Action{RCode: 2}), dnstest.Always(dnstest.NoData())),
 			resolver.ErrServerFailure, false, true, false, "SERVFAIL",
@@ -82,6 +82,9 @@ func TestServerNotReachable(t *testing.T) {
 		if !errors.Is(err, resolver.ErrUnreachable) || !errors.As(err, &e) || !e.Temporary() || e.Hint == "" {
 			t.Errorf("got %v, want unreachable with a hint", err)
 		}
+		if want := "www.example: could not ask: connection refused (server 192.0.2.53, "; !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %q, want %q", err, want)
+		}
 	})
 }
 
@@ -99,7 +102,7 @@ func TestMalformedReply(t *testing.T) {
 func TestErrorJSON(t *testing.T) {
 	e := &resolver.Error{Name: "www.example", Type: "A", Kind: resolver.ErrNoSuchName, RCode: "NXDOMAIN", Server: "192.0.2.53:53"}
 	b, err := json.Marshal(e)
-	want := `{"kind":"no such name","message":"www.example: A: no such name (NXDOMAIN from 192.0.2.53:53)","rcode":"NXDOMAIN","server":"192.0.2.53:53"}`
+	want := `{"kind":"no such name","message":"www.example: A: no such name (NXDOMAIN from 192.0.2.53)","rcode":"NXDOMAIN","server":"192.0.2.53:53"}`
 	if err != nil || string(b) != want {
 		t.Errorf("got %s, %v; want %s", b, err, want)
 	}

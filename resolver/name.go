@@ -87,10 +87,22 @@ func checkName(name string) (string, dnswire.Name, error) {
 	}
 	wire, err := dnswire.ParseName(ascii)
 	if err != nil {
-		return "", "", err
+		return "", "", nameError{err, ascii}
 	}
 	return ascii, wire, nil
 }
+
+// nameError is dnswire's error on a name, which is said already.
+type nameError struct {
+	error
+	name string
+}
+
+func (e nameError) Error() string {
+	return strings.TrimPrefix(e.error.Error(), fmt.Sprintf("name %.300q: ", e.name))
+}
+
+func (e nameError) Unwrap() error { return e.error }
 
 func isASCII(s string) bool {
 	for i := range len(s) {
