@@ -96,7 +96,7 @@ func (w *world) host(t *testing.T, name string, links ...[]netip.Addr) *testlab.
 
 // unlimit makes a host accept any number of joins: under the userspace path
 // manager, with somebody subscribed, the kernel's limit does not apply.
-func unlimit(t *testing.T, h *testlab.Host) {
+func unlimit(t *testing.T, h *testlab.Host) mptcp.PathManager {
 	t.Helper()
 	if err := h.Sysctl("net.mptcp.path_manager", mptcp.UserspacePathManager); err != nil {
 		t.Fatal(err)
@@ -109,6 +109,7 @@ func unlimit(t *testing.T, h *testlab.Host) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = pm.Close() })
+	return pm
 }
 
 // app is an echo server that counts what it sees.
