@@ -3,12 +3,14 @@
 // path manager, through which a privileged process adds and removes subflows
 // over generic netlink.
 //
-// Three groups of names:
+// Four groups of names:
 //
 //   - [GetInfo] and [FullInfo] read an own socket and need no privilege.
 //   - [OpenPathManager] needs CAP_NET_ADMIN over the network namespace. Its
 //     commands take the connection's token ([Info].Token); their results arrive
 //     as an [Event] on a [Subscription], so subscribe before creating.
+//   - [Connections], [Subflows] and [Endpoints] list what the whole machine has,
+//     without privilege.
 //   - [ReadSystem], [ReadMIB] and their setters are for reporting and for set-up.
 //
 // What to know before using the path manager:
