@@ -17,6 +17,15 @@
 // [Answer] can explain itself: who was asked, how long it took, why an address
 // is where it is, and which were left out.
 //
+// # Configuration
+//
+// resolv.conf, the hosts file and gai.conf are read again when they change. Of
+// resolv.conf's options, ndots, timeout, attempts, rotate, single-request,
+// use-vc, trust-ad and no-aaaa are followed. EDNS (edns0) is always used, and A
+// and AAAA always have sockets of their own (single-request-reopen). Servers
+// are asked in their order; one that is silent for half a second has the next
+// asked beside it, and is asked last for a while.
+//
 // # Names
 //
 // What a look-up does with a name, in this order:
@@ -41,6 +50,7 @@
 // broadcast, and link-local without a zone; private ones (RFC 1918, RFC 4193,
 // RFC 6598) where the name has public ones of the same family, or where it has
 // public ones of the other and this host would not send from a private address
-// itself. So a forged AAAA beside a good A does not draw a connection into the
-// local network.
+// itself. Addresses of the hosts file and literals are never dropped. So a
+// forged AAAA beside a good A does not draw a connection into the local network
+// (section 6 of the draft).
 package resolver

@@ -46,8 +46,8 @@ func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type
 	return a, nil
 }
 
-// types are the questions of a look-up, in the order of Happy Eyeballs v3
-// section 4.1: HTTPS, AAAA, A.
+// types are the questions of a look-up, in the order of Happy Eyeballs v3:
+// HTTPS, AAAA, A.
 func (r *Resolver) types() []dnswire.Type {
 	if r.HTTPS {
 		return []dnswire.Type{dnswire.TypeHTTPS, dnswire.TypeAAAA, dnswire.TypeA}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/addrsel"
@@ -43,14 +44,15 @@ type MergeOptions struct {
 // function: it asks no one and looks at nothing but its arguments.
 func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *Answer {
 	a := &Answer{Name: name, Canonical: name, Families: families}
-	var keep []candidate
-	keep, a.Dropped = filter(families, o)
-	for _, f := range families {
-		if f.found() {
+	used := withHints(families)
+	for _, f := range used {
+		if len(f.Addrs) > 0 {
 			a.Canonical = f.Canonical()
 		}
 	}
-	a.Expires = expiry(families, o.Now)
+	a.Expires = expiry(used, o.Now)
+	var keep []candidate
+	keep, a.Dropped = filter(used, o)
 	ranked := addrsel.Interleave(rank(keep, o), o.PreferredFamilyCount)
 	addrs := make([]netip.Addr, len(ranked))
 	a.Reasons = make([]string, len(ranked))
@@ -60,6 +62,46 @@ func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *A
 	a.Record = mpaddr.FromAddrs(port, addrs...)
 	a.Hosts = hosts(keep, addrs, port)
 	return a
+}
+
+// withHints adds the address hints of HTTPS records for a family that has not
+// been answered yet; the answer, whatever it is, replaces them (Happy Eyeballs
+// v3). Hints for another target than the name itself are not
+// used.
+func withHints(families []FamilyResult) []FamilyResult {
+	used := families
+	for _, f := range families {
+		for _, s := range f.Services {
+			if s.Priority == 0 || s.Target != f.Canonical() {
+				continue
+			}
+			if v4 := f.hints(s, true); len(v4.Addrs) > 0 && !answered(families, "A") {
+				used = append(slices.Clip(used), v4)
+			}
+			if v6 := f.hints(s, false); len(v6.Addrs) > 0 && !answered(families, "AAAA") {
+				used = append(slices.Clip(used), v6)
+			}
+		}
+	}
+	return used
+}
+
+// hints are the addresses of one family in s, as if they were f's own.
+func (f FamilyResult) hints(s Service, four bool) FamilyResult {
+	f.Addrs, f.Services = nil, nil
+	for _, a := range s.Hints {
+		if a.Is4() == four {
+			f.Addrs = append(f.Addrs, a)
+		}
+	}
+	return f
+}
+
+// answered reports whether a family's answer has come, good or bad.
+func answered(families []FamilyResult, typ string) bool {
+	return slices.ContainsFunc(families, func(f FamilyResult) bool {
+		return f.Type == typ && !errors.Is(f.Err, ErrPending)
+	})
 }
 
 // rank orders the addresses of each family.
@@ -95,7 +137,7 @@ func asAnswered(keep []candidate) []addrsel.Ranked {
 func expiry(families []FamilyResult, now time.Time) time.Time {
 	least := Forever
 	for _, f := range families {
-		if f.found() {
+		if len(f.Addrs) > 0 {
 			least = min(least, f.TTL)
 		}
 	}
@@ -136,7 +178,7 @@ func verdict(g hostid.Group) string {
 func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult) *Answer {
 	now := time.Now()
 	return Merge(name, port, families, MergeOptions{
-		Sources: r.state.sources.find(ctx, families, now), Policy: r.addressPolicy(now),
+		Sources: r.state.sources.find(ctx, withHints(families), now), Policy: r.addressPolicy(now),
 		PreferredFamilyCount: r.PreferredFamilyCount, KeepLocal: r.KeepLocal, Now: now,
 	})
 }

@@ -157,6 +157,40 @@ func TestMergeOrder(t *testing.T) {
 	}
 }
 
+// TestMergeHints: the hints of HTTPS records stand in for a family that has not
+// been answered, and for no other.
+func TestMergeHints(t *testing.T) {
+	https := result("HTTPS", time.Second)
+	https.Services = []resolver.Service{
+		{Priority: 1, Target: "www.example.", Hints: result("", 0, "192.0.2.1", "2001:db8::1", "127.0.0.1").Addrs},
+		{Priority: 2, Target: "other.example.", Hints: result("", 0, "192.0.2.66").Addrs},
+		{Priority: 0, Target: "www.example.", Hints: result("", 0, "192.0.2.67").Addrs},
+	}
+	pending, none := result("A", 0), result("A", 0)
+	pending.Err, none.Err = &resolver.Error{Kind: resolver.ErrPending}, &resolver.Error{Kind: resolver.ErrNoData}
+	tests := map[string]struct {
+		others []resolver.FamilyResult
+		want   []string
+		ttl    time.Duration
+	}{
+		"nothing else yet":  {nil, []string{"192.0.2.1", "2001:db8::1"}, time.Second},
+		"A pending":         {[]resolver.FamilyResult{pending}, []string{"192.0.2.1", "2001:db8::1"}, time.Second},
+		"AAAA answered":     {[]resolver.FamilyResult{result("AAAA", time.Minute, "2001:db8::9")}, []string{"192.0.2.1", "2001:db8::9"}, time.Second},
+		"no A":              {[]resolver.FamilyResult{none}, []string{"2001:db8::1"}, time.Second},
+		"both are answered": {[]resolver.FamilyResult{result("AAAA", time.Minute, "2001:db8::9"), result("A", time.Hour, "192.0.2.9")}, []string{"2001:db8::9", "192.0.2.9"}, time.Minute},
+		"neither has any":   {[]resolver.FamilyResult{none, result("AAAA", time.Minute)}, nil, resolver.Forever},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			families := append([]resolver.FamilyResult{https}, tc.others...)
+			a := resolver.Merge("www.example", 0, families, resolver.MergeOptions{Now: mergeTime})
+			if !same(set(a), tc.want) || a.TTL(mergeTime) != tc.ttl || len(a.Families) != len(families) {
+				t.Errorf("got %v, TTL %v, %d families", set(a), a.TTL(mergeTime), len(a.Families))
+			}
+		})
+	}
+}
+
 // TestMergeHosts: addresses of two canonical names are not one host.
 func TestMergeHosts(t *testing.T) {
 	six, four := result("AAAA", time.Minute, "2001:db8::1"), result("A", time.Minute, "192.0.2.1", "192.0.2.2")

@@ -232,6 +232,16 @@ func TestHostsFile(t *testing.T) {
 	}
 }
 
+// TestGaiConf: the administrator's policy table orders the record.
+func TestGaiConf(t *testing.T) {
+	r, dir := new(resolver.Resolver), t.TempDir()
+	resolver.UseFiles(r, "", file(t, dir, "hosts", "::1 box\n127.0.0.1 box\n"), file(t, dir, "gai.conf", "precedence ::ffff:0:0/96 100\n"))
+	a, err := r.Lookup(t.Context(), "box")
+	if err != nil || a.Record.Len() != 2 || !a.Record.At(0).Addr().Is4() {
+		t.Errorf("got %v, %v; want IPv4 first", set(a), err)
+	}
+}
+
 func TestNoHosts(t *testing.T) {
 	s := dnstest.Start(t, dual())
 	r := config(t, "", "127.0.1.1 www.example\n")
