@@ -60,7 +60,7 @@ func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *A
 		addrs[i], a.Reasons[i] = r.Addr, r.Why
 	}
 	a.Record = mpaddr.FromAddrs(port, addrs...)
-	a.Hosts = hosts(keep, addrs, port)
+	a.Hosts = hosts(keep, a.Record)
 	return a
 }
 
@@ -147,20 +147,24 @@ func expiry(families []FamilyResult, now time.Time) time.Time {
 	return now.Add(least)
 }
 
-// hosts divides the addresses by what is known of the machines behind them; at
-// this point only the names tell.
-func hosts(keep []candidate, order []netip.Addr, port uint16) []Host {
+// hosts divides the record by what is known of the machines behind it; at this
+// point only the names tell.
+func hosts(keep []candidate, record mpaddr.Addr) []Host {
 	candidates := make([]hostid.Candidate, 0, len(keep))
-	for _, a := range order {
+	for _, e := range record.All() {
 		for _, c := range keep {
-			if c.addr == a {
-				candidates = append(candidates, hostid.Candidate{Addr: a, Canonical: c.canonical})
+			if c.addr == e.Addr() {
+				candidates = append(candidates, hostid.Candidate{Addr: c.addr, Canonical: c.canonical})
 			}
 		}
 	}
-	var out []Host
-	for _, g := range hostid.Groups(candidates) {
-		out = append(out, Host{Addrs: mpaddr.FromAddrs(port, g.Addrs...), Verdict: verdict(g), Why: []string{g.Why}})
+	groups := hostid.Groups(candidates)
+	out := make([]Host, len(groups))
+	for i, g := range groups {
+		out[i] = Host{Addrs: record, Verdict: verdict(g), Why: []string{g.Why}}
+		if len(groups) > 1 {
+			out[i].Addrs = record.Filter(func(e mpaddr.Endpoint) bool { return slices.Contains(g.Addrs, e.Addr()) })
+		}
 	}
 	return out
 }

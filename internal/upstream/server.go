@@ -68,7 +68,6 @@ type Options struct {
 // It remembers for a while that a server chokes on EDNS. It has no goroutine
 // and keeps no socket.
 type Server struct {
-	addr    netip.AddrPort
 	udpAddr *net.UDPAddr
 	text    string
 	opts    Options
@@ -87,7 +86,7 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	if o.EDNSSize == 0 {
 		o.EDNSSize = DefaultEDNSSize
 	}
-	s := &Server{addr: addr, udpAddr: net.UDPAddrFromAddrPort(addr), text: addr.String(), opts: o}
+	s := &Server{udpAddr: net.UDPAddrFromAddrPort(addr), text: addr.String(), opts: o}
 	s.buffers.New = func() any {
 		b := make([]byte, max(readBuffer, int(o.EDNSSize)+1))
 		return &b
