@@ -24,7 +24,9 @@
 // use-vc, trust-ad and no-aaaa are followed. EDNS (edns0) is always used, and A
 // and AAAA always have sockets of their own (single-request-reopen). Servers
 // are asked in their order; one that is silent for half a second has the next
-// asked beside it, and is asked last for a while.
+// asked beside it, and is asked last for a while. Happy Eyeballs v3 would begin
+// with those reached over IPv6; here the order given stands, since the first is
+// often the one that knows a site's own names.
 //
 // # Names
 //

@@ -368,14 +368,15 @@ func TestDeadlineOfTheContext(t *testing.T) {
 	})
 }
 
+// TestNoServerListens: the port is held by a socket that is connected
+// elsewhere, so nothing listens there and no one else can.
 func TestNoServerListens(t *testing.T) {
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := pc.LocalAddr().String()
-	_ = pc.Close()
-	_, err = newServer(addr, upstream.Options{}).Exchange(t.Context(), question(t, "www.example", dnswire.TypeA))
+	defer func() { _ = c.Close() }()
+	_, err = newServer(c.LocalAddr().String(), upstream.Options{}).Exchange(t.Context(), question(t, "www.example", dnswire.TypeA))
 	var e *upstream.Error
 	if !errors.As(err, &e) || e.Timeout || !errors.Is(err, syscall.ECONNREFUSED) || e.Tries != 2 {
 		t.Errorf("got %v, want connection refused after 2 tries", err)
