@@ -47,9 +47,9 @@ func BenchmarkDial(b *testing.B) {
 		dial func(network, address string) (net.Conn, error)
 	}{
 		{"mptcp", multi.Dial},
-		{"mptcp/net.Dialer", netMulti.Dial},
+		{"mptcp by net.Dialer", netMulti.Dial},
 		{"plain", plain.Dial},
-		{"plain/net.Dialer", netPlain.Dial},
+		{"plain by net.Dialer", netPlain.Dial},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			address := acceptor(b)

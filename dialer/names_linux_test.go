@@ -264,12 +264,13 @@ func TestFirstServerDead(t *testing.T) {
 		dead := dnstest.Start(t, dnstest.Always(dnstest.Action{Drop: true}))
 		live := dnstest.Start(t, zone(server1v6, server2v4))
 		r := resolving(t, dead.Addr(), live.Addr())
-		r.Timeout = 200 * time.Millisecond
+		r.Timeout = 500 * time.Millisecond
 		d := &Dialer{Resolver: r}
 		c := dialName(t, d, "tcp")
 		checkTime(t, "dial", c.Report().Connect, 2*r.Timeout+2*labRTT)
-		if v := verdicts(joined(t, c))[server2v4]; v != Joined {
-			t.Errorf("%v: %q, want joined", server2v4, v)
+		report := joined(t, c)
+		if v := verdicts(report)[server2v4]; v != Joined {
+			t.Errorf("%v: %q, want joined: %+v", server2v4, v, report.Answer)
 		}
 	})
 }
