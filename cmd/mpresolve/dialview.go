@@ -121,7 +121,8 @@ func writeDial(w io.Writer, view dialView, st style) {
 func joinLine(view dialView) string {
 	joined := max(len(view.Paths)-1, 0)
 	if view.JoinMS > 0 {
-		return fmt.Sprintf("joined     %8s   %d of %d; %s", ms(view.JoinMS), joined, joined+len(view.Rejected), view.Why)
+		return fmt.Sprintf("joined     %8s   %d of %d in %s: %s",
+			ms(view.ConnectMS+view.JoinMS), joined, joined+len(view.Rejected), ms(view.JoinMS), view.Why)
 	}
 	if joined > 0 {
 		return fmt.Sprintf("joined     %d, %s", joined, view.Why)
