@@ -15,8 +15,8 @@ import (
 
 // Lookup returns the addresses of a name, or of an address literal, as one
 // record in dial order. All families are asked at once. It returns when all
-// have answered; or, once one has a usable address, after the ResolutionDelay,
-// unless WaitAll is set. A family that is still out then has [ErrPending] in
+// have answered; or, once one has a usable address or A says that the name does
+// not exist, after the ResolutionDelay, unless WaitAll is set. A family that is still out then has [ErrPending] in
 // Answer.Families, and what it brings goes to the cache.
 //
 // The error is an [*Error]. With it comes the Answer, as far as there is one:
@@ -125,7 +125,7 @@ func (f FamilyResult) telling() int {
 
 func (e *Error) telling() int {
 	switch {
-	case errors.Is(e.Kind, ErrNoSuchName):
+	case errors.Is(e.Kind, ErrNoSuchName), errors.Is(e.Kind, ErrPending):
 		return tellsNothing
 	case errors.Is(e.Kind, ErrNoData):
 		return tellsNoData
@@ -182,7 +182,7 @@ func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 		select {
 		case f := <-out.results:
 			results = append(results, f)
-			if grace == nil && !r.WaitAll && len(results) < len(out.types) && r.usable(f) {
+			if grace == nil && !r.WaitAll && (r.usable(f) || f.denies()) {
 				t := time.NewTimer(r.resolutionDelay())
 				defer t.Stop()
 				grace = t.C
@@ -237,6 +237,13 @@ func (r *Resolver) usable(f FamilyResult) bool {
 	return false
 }
 
+// denies reports whether f says that the name does not exist, which counts for
+// all types (RFC 8020). Of an AAAA question it does not: some servers say so of
+// every type but A (RFC 4074 section 4.2).
+func (f FamilyResult) denies() bool {
+	return f.Type == "A" && errors.Is(f.Err, ErrNoSuchName)
+}
+
 // Stream yields each family as it comes; the error is the result's Err. A
 // family without addresses is held back until another has some, since only
 // then it is sure that the search list has nothing more to try. When the name
@@ -256,7 +263,7 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 		var held []FamilyResult
 		for i, name := range p.names {
 			out := r.start(p, name, p.engine.allowed(r.types()))
-			results, end := out.stream(ctx, yield)
+			results, end := r.stream(ctx, out, yield)
 			if end {
 				return
 			}
@@ -273,20 +280,29 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 
 // stream yields the results of one name from the first that has addresses on.
 // It returns those held back, or true when there is nothing more to yield.
-func (out *race) stream(ctx context.Context, yield func(FamilyResult, error) bool) (held []FamilyResult, end bool) {
+func (r *Resolver) stream(ctx context.Context, out *race, yield func(FamilyResult, error) bool) (held []FamilyResult, end bool) {
 	found := false
+	var grace <-chan time.Time
 	for have := 0; have < len(out.types); have++ {
 		select {
 		case f := <-out.results:
 			held = append(held, f)
 			if found = found || f.found(); !found {
+				if f.denies() {
+					t := time.NewTimer(r.resolutionDelay())
+					defer t.Stop()
+					grace = t.C
+				}
 				continue
 			}
+			grace = nil
 			if !yieldAll(held, yield) {
 				out.drain(have + 1)
 				return nil, true
 			}
 			held = nil
+		case <-grace:
+			return out.inOrder(held, ErrPending), false
 		case <-ctx.Done():
 			out.drain(have)
 			why := context.Cause(ctx)

@@ -78,6 +78,40 @@ func TestFamilyNeverAnswered(t *testing.T) {
 	}
 }
 
+// TestNoSuchNameIsSaidSoon: the other family need not say it too; but a server
+// that denies the name to AAAA only is not believed (RFC 4074 section 4.2).
+func TestNoSuchNameIsSaidSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, n := virtual(t, one+"search a.example b.example\n", onServer(typed("AAAA", drop, late(dnstest.Always(dnstest.NXDomain())))))
+		_, took, err := timed(t, r, "host")
+		if want := 3 * (rtt + resolver.DefaultResolutionDelay); !errors.Is(err, resolver.ErrNoSuchName) || took != want {
+			t.Errorf("got %v after %v, want no such name after %v", err, took, want)
+		}
+		if got := n.Server(serverAddr).Count("", "A"); got != 3 {
+			t.Errorf("%d names were asked for, want 3", got)
+		}
+		start := time.Now()
+		last := ""
+		for f := range r.Stream(t.Context(), "other.") {
+			last = f.Type
+		}
+		if took := time.Since(start); last != "A" || took != rtt+resolver.DefaultResolutionDelay {
+			t.Errorf("stream: took %v", took)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(q dnstest.Query) dnstest.Action {
+			a := dual()(q)
+			a.Delay = lateness
+			return a
+		}
+		r, _ := virtual(t, one, onServer(typed("AAAA", dnstest.Always(dnstest.NXDomain()), slow)))
+		if a, _, err := timed(t, r, "www.example."); err != nil || !same(set(a), wwwFour) {
+			t.Errorf("got %v, %v", set(a), err)
+		}
+	})
+}
+
 // TestLateFamily: what comes after the look-up has returned is in the cache for
 // the next.
 func TestLateFamily(t *testing.T) {
