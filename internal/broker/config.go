@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
+)
+
+// The defaults of [Limits].
+const (
+	DefaultClients      = 4096
+	DefaultPerUser      = 1024
+	DefaultSubflows     = 8
+	DefaultRequests     = 50
+	DefaultBurst        = 100
+	DefaultHelloTimeout = 2 * time.Second
+	DefaultWriteTimeout = 5 * time.Second
+)
+
+// MaxSubflows is the greatest [Limits].Subflows: the kernel counts subflows in
+// an octet, and a connection with more than this gains nothing.
+const MaxSubflows = 64
+
+// Limits bounds what clients can take. The zero value of a field is its default.
+type Limits struct {
+	Clients      int           // clients at a time
+	PerUser      int           // clients of one user id at a time; each has one connection
+	Subflows     int           // subflows of one connection besides its first, those still connecting included
+	Requests     float64       // requests per second of one client; more are read more slowly
+	Burst        int           // requests that may come at once
+	HelloTimeout time.Duration // from the client's connect to its attach message
+	WriteTimeout time.Duration // for which a client may leave a message unread
+}
+
+// Config is the configuration of a [Server].
+type Config struct {
+	// Manager does what clients ask for. It stays open when the server ends.
+	Manager mptcp.PathManager
+	Limits  Limits
+	// Allow narrows the addresses to which subflows may go; empty does not.
+	Allow []netip.Prefix
+	// Log gets who attached (user and process id), who was refused, and why.
+	// nil: nothing is logged.
+	Log *slog.Logger
+	// OnAttach is called before the first client of a connection is served, and
+	// OnDetach after its last, for one token after the other. They must not
+	// block nor call the server. nil: not called.
+	OnAttach, OnDetach func(token uint32)
+}
+
+// complete checks c and fills in the defaults.
+func (c Config) complete() (Config, error) {
+	if c.Manager == nil {
+		return c, errors.New("no path manager")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, hook := range []*func(uint32){&c.OnAttach, &c.OnDetach} {
+		if *hook == nil {
+			*hook = func(uint32) {}
+		}
+	}
+	for _, p := range c.Allow {
+		if !p.IsValid() {
+			return c, errors.New("invalid allowed prefix")
+		}
+	}
+	var err error
+	c.Limits, err = c.Limits.complete()
+	return c, err
+}
+
+func (l Limits) complete() (Limits, error) {
+	err := errors.Join(
+		complete("clients", &l.Clients, DefaultClients),
+		complete("clients of a user", &l.PerUser, DefaultPerUser),
+		complete("subflows", &l.Subflows, DefaultSubflows),
+		complete("requests per second", &l.Requests, DefaultRequests),
+		complete("burst", &l.Burst, DefaultBurst),
+		complete("hello timeout", &l.HelloTimeout, DefaultHelloTimeout),
+		complete("write timeout", &l.WriteTimeout, DefaultWriteTimeout),
+	)
+	if l.Subflows > MaxSubflows {
+		err = errors.Join(err, fmt.Errorf("limit of subflows is %d, at most %d are possible", l.Subflows, MaxSubflows))
+	}
+	return l, err
+}
+
+// complete sets a limit that is zero.
+func complete[N int | float64 | time.Duration](name string, limit *N, otherwise N) error {
+	if *limit == 0 {
+		*limit = otherwise
+	}
+	if *limit < 0 {
+		return fmt.Errorf("limit of %s is negative", name)
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+// Package broker lets programs without privilege add paths to their own
+// Multipath TCP connections. Adding a subflow takes CAP_NET_ADMIN; a [Server]
+// that has it does so for a client that proves its right to the connection, and
+// the client, made by [Attach], is an [mptcp.PathManager] of that connection.
+//
+// # Right
+//
+// The proof is the connection's file descriptor, passed with SCM_RIGHTS: only
+// who holds a socket can pass it. Tokens are no proof, any user can list them.
+// The server accepts a descriptor when it is an MPTCP socket (SO_PROTOCOL), is
+// connected, is not plain TCP after a fallback (MPTCP_INFO), and lives in the
+// server's own network namespace (SO_NETNS_COOKIE); the token is read from it,
+// never from a message. Every request carries the descriptor again and is
+// judged anew. The server closes each descriptor when the message it came with
+// is answered, and keeps none, so that a broker that hangs or is stopped never
+// holds a connection open that its program has closed. For the same reason it
+// speaks first: a server that does not run is never sent a descriptor.
+//
+// # Policy
+//
+// A broker is not a port scanner. The remote port of a subflow is the
+// connection's own, or one that the peer announced for that address since the
+// client attached. Loopback, link-local, multicast, unspecified, broadcast and
+// reserved targets are refused; private ones (RFC 1918, RFC 4193, RFC 6598 and
+// the like) too, unless the connection's own peer is on such a network.
+// [Config].Allow narrows further. Announced must be an address of this machine,
+// by the same rules, with the connection's own port or none. [Limits] holds the
+// bounds.
+//
+// # Protocol, version 1
+//
+// A unix socket of type SOCK_SEQPACKET: the kernel keeps the borders of the
+// messages, so there are no partial ones, and a descriptor belongs to exactly
+// one. A message has 1 to [MaxMessage] octets; the first is its kind. Integers
+// are big-endian; nothing may follow the last field.
+//
+//	kind  name      from    fields                                      descriptors
+//	1     greeting  server  "mpbroker", version u16                     0
+//	2     attach    client  version u16                                 1
+//	3     attached  server  token u32                                   0
+//	4     request   client  id u32, op u8, fields of op                 1
+//	5     reply     server  id u32, code u8, errno u32, text            0
+//	6     event     server  type u8, local, remote, local id u8,        0
+//	                        remote id u8, bits u8, errno u32,
+//	                        reset reason u32, flags u16, interface u32
+//	7     end       server  text                                        0
+//
+//	op  name      fields
+//	1   create    local, remote, local id u8, backup u8, interface u32
+//	2   destroy   as create
+//	3   backup    as create, backup u8 (the new value)
+//	4   announce  id u8, local
+//	5   remove    id u8
+//
+// local and remote are an address and a port: family u8 (0 for no address, 4,
+// 6), the address's 0, 4 or 16 octets, port u16. IPv4-mapped addresses are
+// written as IPv4. text is the rest of the message, UTF-8, at most [MaxText]
+// octets. A bool is 0 or 1. The bits of an event are, from the lowest: backup,
+// errno is valid, reset reason is valid, this end accepted the connection.
+// errno and the types of events are the kernel's numbers.
+//
+// The server greets; the client answers with attach, the server with attached.
+// From then on requests are answered in order, each by the reply with its id,
+// and the connection's events come as they happen. The reply's code is 0 for
+// done, 1 for the kernel's refusal (errno, and the extended acknowledgement as
+// the text), 2 for the broker's refusal, 3 for a failure of the broker. end says
+// why the server closes, in place of any message. A message that breaks these
+// rules, or has another number of descriptors, is answered with end. A client
+// that goes on too fast is read more slowly; one that does not read loses events
+// (an event of type 255 stands in the gap), and after [Limits].WriteTimeout its
+// place.
+//
+// The end of a client ends its events. Its subflows stay: they belong to the
+// connection.
+package broker

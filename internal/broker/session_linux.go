@@ -1,0 +1,325 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
+)
+
+// Why a session ends.
+var (
+	errStopping   = errors.New("the broker is stopping")
+	errConnection = errors.New("the connection is closed")
+	errManager    = errors.New("the path manager has ended")
+	errOrder      = errors.New("message out of order")
+	errVersion    = errors.New("the versions of the protocol differ")
+	errOther      = errors.New("the descriptor is another connection's")
+	errSlow       = errors.New("the client is too slow")
+)
+
+// endTimeout is how long the last message waits for room at the client.
+const endTimeout = 100 * time.Millisecond
+
+// refusal is an error that is the broker's decision.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// session is one client. Its own goroutine reads and answers; a second one, pump,
+// sends events.
+type session struct {
+	server   *Server
+	conn     *net.UnixConn
+	receiver receiver
+	log      *slog.Logger
+	limiter  *rate.Limiter
+
+	// Set once the client is attached.
+	token      uint32
+	connection *connection
+
+	writing sync.Mutex // one message and its deadline at a time
+	buffer  []byte     // guarded by writing
+
+	mu        sync.Mutex               // guards all below
+	announced map[uint8]netip.AddrPort // by the peer, by its address id
+}
+
+func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
+	return &session{
+		server:    s,
+		conn:      conn,
+		receiver:  receiver{conn: conn},
+		log:       s.config.Log.With("uid", peer.Uid, "pid", peer.Pid),
+		limiter:   rate.NewLimiter(rate.Limit(s.config.Limits.Requests), s.config.Limits.Burst),
+		announced: make(map[uint8]netip.AddrPort),
+	}
+}
+
+// run serves the client to its end.
+func (s *session) run(ctx context.Context) {
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(inner, func() {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
+	})
+	defer stop()
+	err := s.serve(inner, cancel)
+	if ctx.Err() != nil {
+		err = errStopping
+	}
+	s.finish(err)
+}
+
+// serve returns why the session ends.
+func (s *session) serve(ctx context.Context, cancel context.CancelCauseFunc) error {
+	events, err := s.hello(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.server.detach(s.token)
+	var pump sync.WaitGroup
+	pump.Go(func() { cancel(s.pump(events.Events())) })
+	defer pump.Wait()
+	defer events.Close()
+	err = s.requests(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// hello greets the client and attaches it to its connection.
+func (s *session) hello(ctx context.Context) (*mptcp.Subscription, error) {
+	if err := s.conn.SetReadDeadline(time.Now().Add(s.server.config.Limits.HelloTimeout)); err != nil {
+		return nil, err
+	}
+	if err := s.send(greeting{Version}); err != nil {
+		return nil, err
+	}
+	m, fd, err := s.receive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// As long as the descriptor is open the connection cannot be closed, so
+	// that its end is not missed.
+	defer unix.Close(fd) //nolint:errcheck // not ours to report
+	switch hello, ok := m.(attach); {
+	case !ok:
+		return nil, errOrder
+	case hello.Version != Version:
+		return nil, fmt.Errorf("%w: client %d, broker %d", errVersion, hello.Version, Version)
+	}
+	events, err := s.attach(fd)
+	if err != nil {
+		return nil, err
+	}
+	return events, s.conn.SetReadDeadline(time.Time{})
+}
+
+// attach takes the descriptor as proof of the right to its connection.
+func (s *session) attach(fd int) (*mptcp.Subscription, error) {
+	p, err := s.server.prove(fd)
+	if err != nil {
+		return nil, err
+	}
+	events, err := s.server.config.Manager.Subscribe(p.token)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errManager, err)
+	}
+	s.token = p.token
+	s.connection = s.server.attach(p.token)
+	s.log = s.log.With("token", fmt.Sprintf("%08x", p.token))
+	s.log.Info("broker client attached", "local", p.local, "remote", p.remote)
+	if err := s.send(attached{p.token}); err != nil {
+		events.Close()
+		s.server.detach(p.token)
+		return nil, err
+	}
+	return events, nil
+}
+
+// receive reads one message, unless ctx is done.
+func (s *session) receive(ctx context.Context) (message, int, error) {
+	if err := ctx.Err(); err != nil { // its deadline may have been overwritten
+		return nil, -1, err
+	}
+	return s.receiver.receive()
+}
+
+// requests answers one request after the other.
+func (s *session) requests(ctx context.Context) error {
+	for {
+		if err := s.limiter.Wait(ctx); err != nil {
+			return err
+		}
+		m, fd, err := s.receive(ctx)
+		if err != nil {
+			return err
+		}
+		r, ok := m.(request)
+		if ok {
+			err = s.execute(r, fd)
+		}
+		_ = unix.Close(fd) // not ours to report
+		if !ok {
+			return errOrder
+		}
+		if err := s.send(s.reply(r, err)); err != nil {
+			return err
+		}
+	}
+}
+
+// execute does what r asks for, if fd proves the right to it and the policy
+// allows it.
+func (s *session) execute(r request, fd int) error {
+	s.connection.busy.Lock()
+	defer s.connection.busy.Unlock()
+	p, err := s.server.prove(fd)
+	switch {
+	case errors.Is(err, mptcp.ErrFallback):
+		return &mptcp.OpError{Op: r.Op.String(), Errno: syscall.ENOTCONN, Msg: mptcp.ErrFallback.Error()}
+	case err != nil:
+		return refusal{err}
+	case p.token != s.token:
+		return refusal{errOther}
+	}
+	if err := s.allow(r, p); err != nil {
+		return err
+	}
+	manager := s.server.config.Manager
+	switch r.Op {
+	case opCreate:
+		return manager.CreateSubflow(s.token, r.Subflow)
+	case opDestroy:
+		return manager.DestroySubflow(s.token, r.Subflow)
+	case opBackup:
+		return manager.SetBackup(s.token, r.Subflow, r.Backup)
+	case opAnnounce:
+		return manager.Announce(s.token, r.AddrID, r.Addr)
+	default:
+		return manager.Remove(s.token, r.AddrID)
+	}
+}
+
+// allow asks the policy. What a client does to subflows that there are is its
+// own affair.
+func (s *session) allow(r request, p proof) error {
+	var err error
+	switch r.Op {
+	case opCreate:
+		if err = s.server.policy.room(p.subflows); err == nil {
+			err = s.allowTarget(r.Subflow.Remote, p.remote)
+		}
+	case opAnnounce:
+		var own []netip.Addr
+		if own, err = s.server.own(); err != nil {
+			return fmt.Errorf("list this machine's addresses: %w", err)
+		}
+		err = s.server.policy.announce(r.Addr, p.local, p.remote, own)
+	}
+	if err != nil {
+		return refusal{err}
+	}
+	return nil
+}
+
+func (s *session) allowTarget(remote, peer netip.AddrPort) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server.policy.target(remote, peer, s.announced)
+}
+
+// reply tells the client how its request ended.
+func (s *session) reply(r request, err error) reply {
+	var kernel *mptcp.OpError
+	var refused refusal
+	switch {
+	case err == nil:
+		return reply{ID: r.ID}
+	case errors.As(err, &kernel) && kernel.Errno != 0:
+		return reply{ID: r.ID, Code: codeKernel, Errno: kernel.Errno, Text: kernel.Msg}
+	case errors.As(err, &refused):
+		s.server.logRefusal(s.log, "to "+r.Op.String(), err)
+		return reply{ID: r.ID, Code: codeRefused, Text: err.Error()}
+	default:
+		return reply{ID: r.ID, Code: codeFailed, Text: err.Error()}
+	}
+}
+
+// pump sends the connection's events until they end, and returns why.
+func (s *session) pump(events <-chan mptcp.Event) error {
+	for e := range events {
+		s.note(e)
+		if err := s.send(event{e}); err != nil {
+			return err
+		}
+		if e.Type == mptcp.Closed {
+			return errConnection
+		}
+	}
+	return errManager
+}
+
+// note keeps what the peer announces. There are no more than 256 ids.
+func (s *session) note(e mptcp.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch e.Type {
+	case mptcp.Announced:
+		s.announced[e.RemoteID] = e.Remote
+	case mptcp.Removed:
+		delete(s.announced, e.RemoteID)
+	}
+}
+
+// send writes one message. It waits for a client that does not read, but not
+// for long.
+func (s *session) send(m message) error {
+	return s.sendWithin(s.server.config.Limits.WriteTimeout, m)
+}
+
+func (s *session) sendWithin(timeout time.Duration, m message) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	s.buffer = m.append(s.buffer[:0])
+	_, err := s.conn.Write(s.buffer)
+	return err
+}
+
+// finish logs why the client ends, tells it, and closes.
+func (s *session) finish(err error) {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
+		s.log.Info("broker client left")
+		err = nil
+	case errors.Is(err, errStopping), errors.Is(err, errConnection), errors.Is(err, errManager):
+		s.log.Info("broker client detached", "reason", err)
+	default:
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = errSlow
+		}
+		s.server.logRefusal(s.log, "a client", err)
+	}
+	if err != nil {
+		_ = s.sendWithin(endTimeout, end{err.Error()}) // the client may be gone
+	}
+	_ = s.conn.Close() // nothing more to say
+}
