@@ -112,10 +112,6 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 
 // loop takes in events until nothing more can happen to the subflows.
 func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
-	var answers <-chan answered
-	if s.open {
-		answers = s.late.answers()
-	}
 	lateUntil := s.started.Add(lateAnswers)
 	for s.busy() {
 		s.setTimer(lateUntil)
@@ -123,27 +119,44 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 		case <-ctx.Done():
 			return
 		case e, ok := <-events:
-			if !ok || e.Type == mptcp.Closed {
+			if !ok {
+				s.fail(mptcp.ErrClosed)
+				return
+			}
+			if e.Type == mptcp.Closed {
 				return
 			}
 			s.feed(ctx, pathEvent{e})
-		case a, ok := <-answers:
-			if ok {
-				s.feed(ctx, offered{s.choices(a.candidates)})
-			}
-			if !ok || a.complete {
-				s.closeLookup()
-				answers = nil
-			}
+		case a, ok := <-s.answers():
+			s.take(ctx, a, ok)
 		case p := <-s.probes:
 			s.feed(ctx, p)
 		case <-s.timer.C:
-			if answers != nil && !time.Now().Before(lateUntil) {
+			if !time.Now().Before(lateUntil) {
 				s.closeLookup()
-				answers = nil
 			}
 			s.feed(ctx, ticked{})
 		}
+	}
+}
+
+// answers is where late answers come from, nil when none will.
+func (s *subflows) answers() <-chan answered {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.open {
+		return nil
+	}
+	return s.late.answers()
+}
+
+// take offers what a late answer brings.
+func (s *subflows) take(ctx context.Context, a answered, ok bool) {
+	if ok {
+		s.feed(ctx, offered{s.choices(a.candidates)})
+	}
+	if !ok || a.complete {
+		s.closeLookup()
 	}
 }
 
@@ -304,6 +317,14 @@ func (s *subflows) giveUp(candidates []netip.AddrPort, err error) {
 		s.failure = err
 		s.joiner.step(time.Now(), abandoned{err})
 		s.joiner.step(time.Now(), offered{list})
+	})
+}
+
+// fail records that this process can add nothing more.
+func (s *subflows) fail(err error) {
+	s.update(func() {
+		s.failure = err
+		s.joiner.close(err)
 	})
 }
 

@@ -60,9 +60,9 @@ func TestVerdicts(t *testing.T) {
 				if tt.setup != nil {
 					tt.setup(t, w)
 				}
-				d := Dialer{Probe: tt.probe, JoinTimeout: joinTimeout}
-				if tt.want == Unreachable || tt.want == Refused {
-					d.JoinTimeout = 0 // an ICMP error may take effect at the first retransmission only
+				d := Dialer{Probe: tt.probe}
+				if tt.want == TimedOut {
+					d.JoinTimeout = joinTimeout
 				}
 				c := connect(t, &d, record(server1v6, tt.target))
 				r := joined(t, c)
