@@ -125,9 +125,9 @@ func (d *driver[C]) settle(ctx context.Context, res result[C]) {
 	at.Elapsed = time.Since(d.begin) - at.Started
 	switch {
 	case res.err != nil && d.decided:
-		at.Err = res.err
+		at.Err = mapContextError(res.err)
 	case res.err != nil:
-		at.Err = res.err
+		at.Err = mapContextError(res.err)
 		d.feed(ctx, failed{res.remote})
 	case d.decided:
 		at.Err = errLost
@@ -143,7 +143,7 @@ func (d *driver[C]) settle(ctx context.Context, res result[C]) {
 func (d *driver[C]) stop(cause error) {
 	stopped := errLost
 	if cause != nil {
-		stopped = cause
+		stopped = mapContextError(cause)
 	}
 	d.decided = true
 	for _, cancel := range d.cancels {

@@ -199,3 +199,23 @@ func TestErrorTimeout(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorText(t *testing.T) {
+	refused := Attempt{Remote: v4a, Err: errRefused}
+	late := Attempt{Remote: v6a, Err: timeoutError{}}
+	for _, tt := range []struct {
+		err  Error
+		want string
+	}{
+		{Error{Attempts: []Attempt{refused, late}}, "192.0.2.1:443: refused; [2001:db8::1]:443: i/o timeout"},
+		{
+			Error{Attempts: []Attempt{refused, late}, Cause: timeoutError{}},
+			"i/o timeout, no answer from [2001:db8::1]:443; 192.0.2.1:443: refused",
+		},
+		{Error{Cause: canceledError{}}, "operation was canceled"},
+	} {
+		if got := tt.err.Error(); got != tt.want {
+			t.Errorf("got  %q\nwant %q", got, tt.want)
+		}
+	}
+}

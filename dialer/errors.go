@@ -40,14 +40,23 @@ type Error struct {
 	Cause error
 }
 
-// Error gives the cause and each address with its error.
+// Error gives the cause, the addresses that had not answered until then, and
+// each other address with its error.
 func (e *Error) Error() string {
-	var parts []string
-	if e.Cause != nil {
-		parts = append(parts, e.Cause.Error())
-	}
+	var waiting, parts []string
 	for _, a := range e.Attempts {
-		parts = append(parts, fmt.Sprintf("%v: %v", a.Remote, a.Err))
+		if e.Cause != nil && errors.Is(a.Err, e.Cause) {
+			waiting = append(waiting, a.Remote.String())
+		} else {
+			parts = append(parts, fmt.Sprintf("%v: %v", a.Remote, a.Err))
+		}
+	}
+	if e.Cause != nil {
+		cause := e.Cause.Error()
+		if len(waiting) > 0 {
+			cause += ", no answer from " + strings.Join(waiting, ", ")
+		}
+		parts = append([]string{cause}, parts...)
 	}
 	return strings.Join(parts, "; ")
 }

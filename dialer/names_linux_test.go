@@ -1,9 +1,11 @@
 package dialer
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -273,6 +275,58 @@ func TestFirstServerDead(t *testing.T) {
 			t.Errorf("%v: %q, want joined: %+v", server2v4, v, report.Answer)
 		}
 	})
+}
+
+// TestNoAnswer: a dial that nobody answers ends at its deadline, or when it is
+// cancelled, with every address named and nothing left behind.
+func TestNoAnswer(t *testing.T) {
+	const after = 600 * time.Millisecond
+	for _, tt := range []struct {
+		name  string
+		addrs []netip.Addr
+		limit func(*Dialer, context.Context) (context.Context, context.CancelFunc)
+		want  error
+	}{
+		{"timeout", []netip.Addr{server1v6, server1v4}, func(d *Dialer, ctx context.Context) (context.Context, context.CancelFunc) {
+			d.Timeout = after
+			return context.WithCancel(ctx)
+		}, os.ErrDeadlineExceeded},
+		{"timeout of one address", []netip.Addr{server1v6}, func(_ *Dialer, ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, after)
+		}, context.DeadlineExceeded},
+		{"cancelled", []netip.Addr{server1v6, server1v4}, func(_ *Dialer, ctx context.Context) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(after, cancel)
+			return ctx, cancel
+		}, context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inLab(t, func(t *testing.T, w *world) {
+				for _, a := range tt.addrs {
+					w.Behave(a, testlab.Blackholed)
+				}
+				var d Dialer
+				ctx, cancel := tt.limit(&d, t.Context())
+				defer cancel()
+				begin := time.Now()
+				_, err := d.Connect(ctx, record(tt.addrs...))
+				checkTime(t, "dial", time.Since(begin), after)
+				var ne net.Error
+				if !errors.Is(err, tt.want) || !errors.As(err, &ne) || ne.Timeout() == errors.Is(err, context.Canceled) {
+					t.Errorf("%v: want %v", err, tt.want)
+				}
+				for _, a := range tt.addrs {
+					if !strings.Contains(err.Error(), a.String()) {
+						t.Errorf("%v: does not name %v", err, a)
+					}
+				}
+				if strings.Contains(err.Error(), "context") {
+					t.Errorf("%v: speaks of contexts", err)
+				}
+				t.Log(err)
+			})
+		})
+	}
 }
 
 // TestNotFound: the error of a name without addresses is the resolver's and
