@@ -85,16 +85,16 @@ type Dialer struct {
 
 	managers sharedManager // the path manager that the connections share
 
-	once     sync.Once
-	memory   *hostid.Memory
-	fallback *resolver.Resolver // in place of a nil Resolver
+	once   sync.Once
+	memory *hostid.Memory
+	system *resolver.Resolver // in place of a nil Resolver
 }
 
 // prepare makes what the first dial needs.
 func (d *Dialer) prepare() {
 	d.once.Do(func() {
 		d.memory = hostid.NewMemory(0)
-		d.fallback = &resolver.Resolver{PreferredFamilyCount: d.PreferredFamilyCount}
+		d.system = &resolver.Resolver{PreferredFamilyCount: d.PreferredFamilyCount}
 	})
 }
 
@@ -205,7 +205,7 @@ func (d *Dialer) source() source {
 	if d.Resolver != nil {
 		return names{d.Resolver}
 	}
-	return names{d.fallback}
+	return names{d.system}
 }
 
 // names is a resolver as a source.

@@ -82,7 +82,7 @@ func acceptAnnounced(n uint32) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing is lost
+	defer unix.Close(fd)
 	reply, err := genericRequest(fd, unix.GENL_ID_CTRL, ctrlGetFamily, attr(ctrlAttrName, []byte("mptcp_pm\x00")))
 	if err != nil {
 		return err
