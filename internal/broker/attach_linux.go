@@ -27,7 +27,7 @@ import (
 func Attach(ctx context.Context, path string, conn syscall.RawConn) (mptcp.PathManager, error) {
 	ctx, cancel := context.WithTimeout(ctx, AttachTimeout)
 	defer cancel()
-	c := &Client{proof: conn, done: make(chan struct{}), waiting: make(map[uint32]chan reply)}
+	c := newClient(conn)
 	err := c.dial(ctx, path)
 	if err == nil {
 		if err = c.handshake(ctx); err == nil {
@@ -42,6 +42,15 @@ func Attach(ctx context.Context, path string, conn syscall.RawConn) (mptcp.PathM
 	}
 	c.reader.Go(c.read)
 	return c, nil
+}
+
+func newClient(proof syscall.RawConn) *Client {
+	return &Client{
+		proof:   proof,
+		wait:    CommandTimeout,
+		done:    make(chan struct{}),
+		waiting: make(map[uint32]chan reply),
+	}
 }
 
 func (c *Client) dial(ctx context.Context, path string) error {
@@ -78,19 +87,25 @@ func attachError(ctx context.Context, err error) error {
 	return err
 }
 
-// send writes one message with the connection's descriptor.
+// send writes one message with the connection's descriptor. A failure of the
+// write is errWrite, others come from the descriptor.
 func (c *Client) send(m message) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	b := m.append(nil)
-	if err := c.conn.SetWriteDeadline(time.Now().Add(CommandTimeout)); err != nil {
-		return err
+	failure := c.conn.SetWriteDeadline(time.Now().Add(c.wait))
+	if failure == nil {
+		err := c.proof.Control(func(fd uintptr) {
+			_, _, failure = c.conn.WriteMsgUnix(b, unix.UnixRights(int(fd)), nil)
+		})
+		if err != nil {
+			return err
+		}
 	}
-	var failure error
-	err := c.proof.Control(func(fd uintptr) {
-		_, _, failure = c.conn.WriteMsgUnix(b, unix.UnixRights(int(fd)), nil)
-	})
-	return errors.Join(err, failure)
+	if failure != nil {
+		return fmt.Errorf("%w: %w", errWrite, failure)
+	}
+	return nil
 }
 
 // Listen makes the socket for [Server.Serve] at path, with a mode and, unless it

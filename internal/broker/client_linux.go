@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +35,7 @@ type Client struct {
 	conn  *net.UnixConn
 	proof syscall.RawConn // the connection's descriptor
 	token uint32
+	wait  time.Duration // CommandTimeout, but in tests
 
 	hub    mptcp.Hub
 	reader sync.WaitGroup // read
@@ -117,10 +119,13 @@ func (c *Client) call(token uint32, r request) error {
 	}
 	defer c.forget(id)
 	r.ID = id
-	if err := c.send(r); err != nil && !lost(err) {
+	// Where the broker is lost the reader notices too, and learns why.
+	switch err := c.send(r); {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.stop(errSilent(c.wait))
+	case err != nil && !lost(err):
 		return fmt.Errorf("%s through the broker: %w", op, err)
 	}
-	// Where the broker is lost the reader notices too, and learns why.
 	m, err := c.await(answer)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
@@ -128,20 +133,27 @@ func (c *Client) call(token uint32, r request) error {
 	return m.result(op)
 }
 
-// lost reports whether a failure to send means that the broker's end is closed.
+func errSilent(d time.Duration) error { return fmt.Errorf("%w: no answer within %v", ErrGone, d) }
+
+// errWrite is a failure to write to the broker.
+var errWrite = errors.New("write to the broker")
+
+// lost reports whether a failure to send means that the broker's end, or this
+// one, is closed.
 func lost(err error) bool {
-	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+	return errors.Is(err, errWrite) &&
+		(errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed))
 }
 
 // await returns the reply, or why there is none.
 func (c *Client) await(answer <-chan reply) (reply, error) {
-	timeout := time.NewTimer(CommandTimeout)
+	timeout := time.NewTimer(c.wait)
 	defer timeout.Stop()
 	select {
 	case m := <-answer:
 		return m, nil
 	case <-timeout.C:
-		c.stop(fmt.Errorf("%w: no answer within %v", ErrGone, CommandTimeout))
+		c.stop(errSilent(c.wait))
 	case <-c.done:
 	}
 	select {
@@ -149,20 +161,6 @@ func (c *Client) await(answer <-chan reply) (reply, error) {
 		return m, nil
 	default:
 		return reply{}, c.Err()
-	}
-}
-
-// result is the reply as a path manager's error.
-func (m reply) result(op string) error {
-	switch m.Code {
-	case codeDone:
-		return nil
-	case codeKernel:
-		return &mptcp.OpError{Op: op, Errno: m.Errno, Msg: m.Text}
-	case codeRefused:
-		return fmt.Errorf("%s: %w: %s", op, ErrRefused, m.Text)
-	default:
-		return fmt.Errorf("%s: the broker failed: %s", op, m.Text)
 	}
 }
 

@@ -33,11 +33,6 @@ var (
 // endTimeout is how long the last message waits for room at the client.
 const endTimeout = 100 * time.Millisecond
 
-// refusal is an error that is the broker's decision.
-type refusal struct{ error }
-
-func (r refusal) Unwrap() error { return r.error }
-
 // session is one client. Its own goroutine reads and answers; a second one, pump,
 // sends events.
 type session struct {
@@ -178,7 +173,10 @@ func (s *session) requests(ctx context.Context) error {
 		if !ok {
 			return errOrder
 		}
-		if err := s.send(s.reply(r, err)); err != nil {
+		if errors.As(err, new(refusal)) {
+			s.server.logRefusal(s.log, "to "+r.Op.String(), err)
+		}
+		if err := s.send(newReply(r.ID, err)); err != nil {
 			return err
 		}
 	}
@@ -242,23 +240,6 @@ func (s *session) allowTarget(remote, peer netip.AddrPort) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.server.policy.target(remote, peer, s.announced)
-}
-
-// reply tells the client how its request ended.
-func (s *session) reply(r request, err error) reply {
-	var kernel *mptcp.OpError
-	var refused refusal
-	switch {
-	case err == nil:
-		return reply{ID: r.ID}
-	case errors.As(err, &kernel) && kernel.Errno != 0:
-		return reply{ID: r.ID, Code: codeKernel, Errno: kernel.Errno, Text: kernel.Msg}
-	case errors.As(err, &refused):
-		s.server.logRefusal(s.log, "to "+r.Op.String(), err)
-		return reply{ID: r.ID, Code: codeRefused, Text: err.Error()}
-	default:
-		return reply{ID: r.ID, Code: codeFailed, Text: err.Error()}
-	}
 }
 
 // pump sends the connection's events until they end, and returns why.

@@ -231,10 +231,10 @@ func parse(b []byte) (message, error) {
 	kind := d.u8()
 	m := d.message(kind)
 	switch {
-	case d.err == nil && len(d.rest) > 0:
-		d.err = errLong
 	case d.err == nil && m == nil:
 		d.err = errKind
+	case d.err == nil && len(d.rest) > 0:
+		d.err = errLong
 	}
 	if d.err != nil {
 		return nil, fmt.Errorf("message of kind %d: %w", kind, d.err)
