@@ -48,8 +48,8 @@ func readTables(c *netlink.Conn) (*tables, error) {
 func dump(c *netlink.Conn, requests ...netlink.HeaderType) (*tables, error) {
 	t := newTables()
 	for _, request := range requests {
-		err := dumpInto(t, c, request)
-		for n := 1; n < dumpAttempts && errors.Is(err, errInterrupted); n++ {
+		err := errInterrupted
+		for n := 0; n < dumpAttempts && errors.Is(err, errInterrupted); n++ {
 			t.clear(request)
 			err = dumpInto(t, c, request)
 		}

@@ -41,6 +41,13 @@ func TestLink(t *testing.T) {
 		if got := all.Sources(IPv4); len(got) != 2 || got[0].Addr.String() != "10.0.1.2" || !got[1].DefaultRoute {
 			t.Errorf("sources %+v", got)
 		}
+		polled, err := readInterfaces()
+		if added, removed := all.Diff(polled); err != nil || len(added)+len(removed) != 0 || !polled.DefaultIPv4 || !polled.DefaultIPv6 {
+			t.Errorf("as other systems read it: %+v, %v", polled, err)
+		}
+		if got := polled.Sources(IPv6); len(got) != 2 || got[0].Addr.String() != "fd00:1::2" || !got[0].DefaultRoute {
+			t.Errorf("sources as other systems read them: %+v", got)
+		}
 		link := lab.Client().Links()[1]
 		for range 3 {
 			if err := link.Down(); err != nil {

@@ -116,7 +116,7 @@ func (t *tables) newLink(data []byte) (effect, error) {
 	switch {
 	case l == old:
 		return 0, nil
-	case old.up && !l.up, old.usable && !l.usable:
+	case old.up && !l.up:
 		return changed | askRoutes, nil
 	}
 	return changed, nil
