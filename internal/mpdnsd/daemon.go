@@ -92,10 +92,12 @@ func (d *daemon) source(set *setup) *server.Source {
 	c := &set.config
 	cache := dnscache.New(c.Cache.Config)
 	s := &server.Source{
-		Zones:    set.zones,
-		Special:  c.SpecialNames,
-		Cache:    cache,
-		Upstream: upstream.Cached(cache, time.Now, upstream.Coalesce(d.upstream(c))),
+		Zones:   set.zones,
+		Special: c.SpecialNames,
+		Cache:   cache,
+		// The cache stands within what is coalesced: a question that comes while
+		// the reply to another like it is put there would else be asked again.
+		Upstream: upstream.Coalesce(upstream.Cached(cache, time.Now, d.upstream(c))),
 		Pair:     c.Cache.Pair,
 	}
 	if c.Multipath.Enabled {

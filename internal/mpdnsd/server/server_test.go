@@ -68,7 +68,7 @@ func forwarding(t testing.TB, servers ...*dnstest.Server) *Source {
 	cache := dnscache.New(dnscache.Config{MaxOctets: dnscache.MinOctets})
 	s := &Source{Special: true, Cache: cache, Multipath: dnswire.TypeMultipath}
 	if len(all) > 0 {
-		s.Upstream = upstream.Cached(cache, time.Now, upstream.Coalesce(upstream.Failover(all, upstream.FailoverOptions{})))
+		s.Upstream = upstream.Coalesce(upstream.Cached(cache, time.Now, upstream.Failover(all, upstream.FailoverOptions{})))
 	}
 	return s
 }
@@ -160,6 +160,18 @@ func ede(r *dns.Msg) string {
 		}
 	}
 	return ""
+}
+
+// await receives from ch, or ends the test.
+func await[T any](t testing.TB, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(testTimeout):
+		t.Fatal("waited in vain")
+		panic("not reached")
+	}
 }
 
 // hosts is a hosts file.
