@@ -41,7 +41,7 @@ func at(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, labPort) }
 type world struct {
 	*testlab.Lab
 	*broker
-	other *testlab.Host
+	server, other *testlab.Host
 }
 
 // inLab runs a test in a lab with the userspace path manager, an echo server
@@ -56,7 +56,7 @@ func inLab(t *testing.T, config Config, test func(t *testing.T, w *world)) {
 				t.Fatal(err)
 			}
 		}
-		w.host(t, "server", link("10.1.1.2/24", "2001:db8:11::2/64"), link("10.1.2.2/24", "2001:db8:12::2/64"))
+		w.server = w.host(t, "server", link("10.1.1.2/24", "2001:db8:11::2/64"), link("10.1.2.2/24", "2001:db8:12::2/64"))
 		w.other = w.host(t, "other", link("10.2.1.2/24", "2001:db8:21::2/64"))
 		if err := mptcp.SetPathManager(mptcp.UserspacePathManager); err != nil {
 			t.Fatal(err)
