@@ -21,14 +21,6 @@ func endpoint(flags mptcp.EndpointFlags, addr string) mptcp.Endpoint {
 	return mptcp.Endpoint{Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 0), Flags: flags}
 }
 
-const (
-	signal   = mptcp.EndpointSignal
-	subflow  = mptcp.EndpointSubflow
-	backup   = mptcp.EndpointBackup
-	fullMesh = mptcp.EndpointFullMesh
-	laminar  = mptcp.EndpointLaminar
-)
-
 // scenarios are settings, and the subflows that the kernel's own path manager
 // makes of them. The first is always there.
 var scenarios = []struct {

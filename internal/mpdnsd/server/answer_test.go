@@ -227,7 +227,10 @@ func TestFailures(t *testing.T) {
 	}{
 		{"no server", func(t *testing.T) *Source { return forwarding(t) }, dns.RcodeServerFailure, "No Reachable Authority: no upstream server is configured"},
 		{"silent server", func(t *testing.T) *Source {
-			return forwarding(t, dnstest.Start(t, dnstest.Always(dnstest.Action{Drop: true})))
+			silent := dnstest.Start(t, dnstest.Always(dnstest.Action{Drop: true}))
+			source := forwarding(t)
+			source.Upstream = upstream.NewServer(silent.AddrPort(), upstream.Options{Timeout: 100 * time.Millisecond, Attempts: 1})
+			return source
 		}, dns.RcodeServerFailure, "No Reachable Authority: no upstream server answered in time"},
 		{"SERVFAIL", func(t *testing.T) *Source {
 			return forwarding(t, dnstest.Start(t, dnstest.Always(dnstest.Action{RCode: dns.RcodeServerFailure})))

@@ -63,7 +63,7 @@ func allZones(t testing.TB) zone.Set {
 func forwarding(t testing.TB, servers ...*dnstest.Server) *Source {
 	var all []upstream.Exchanger
 	for _, s := range servers {
-		all = append(all, upstream.NewServer(s.AddrPort(), upstream.Options{Timeout: 500 * time.Millisecond, Attempts: 1}))
+		all = append(all, upstream.NewServer(s.AddrPort(), upstream.Options{Timeout: testTimeout / 2, Attempts: 1}))
 	}
 	cache := dnscache.New(dnscache.Config{MaxOctets: dnscache.MinOctets})
 	s := &Source{Special: true, Cache: cache, Multipath: dnswire.TypeMultipath}
