@@ -41,6 +41,8 @@ var (
 	ErrBadType = errors.New("bad record type")
 	// ErrBadServer: a server in the resolver's settings is no address.
 	ErrBadServer = errors.New("bad server address")
+	// ErrBadPrefix: a prefix in the resolver's settings is none that a NAT64 has.
+	ErrBadPrefix = errors.New("bad NAT64 prefix")
 	// ErrAliasLoop: aliases lead back to themselves, or go on for too long.
 	ErrAliasLoop = errors.New("alias chain does not end")
 	// ErrPending: a family had not answered when the look-up returned.

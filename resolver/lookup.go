@@ -16,8 +16,9 @@ import (
 // Lookup returns the addresses of a name, or of an address literal, as one
 // record in dial order. All families are asked at once. It returns when all
 // have answered; or, once one has a usable address or A says that the name does
-// not exist, after the ResolutionDelay, unless WaitAll is set. A family that is still out then has [ErrPending] in
-// Answer.Families, and what it brings goes to the cache.
+// not exist, after the ResolutionDelay, unless WaitAll is set. A family that is
+// still out then has [ErrPending] in Answer.Families, and what it brings goes to
+// the cache.
 //
 // The error is an [*Error]. With it comes the Answer, as far as there is one:
 // what was asked, of whom, and which addresses were left out.
@@ -35,7 +36,8 @@ func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type
 	if p.names != nil {
 		families = r.search(ctx, p, p.engine.allowed(types))
 	}
-	a := r.Merge(ctx, name, 0, families)
+	onlySix := len(types) == 1 && types[0] == dnswire.TypeAAAA
+	a := Merge(name, 0, families, r.mergeOptions(ctx, families, onlySix))
 	if err := a.failure(); err != nil {
 		err.Elapsed = time.Since(start)
 		if why := context.Cause(ctx); why != nil {
@@ -154,7 +156,14 @@ func (r *Resolver) start(p *plan, name dnswire.Name, types []dnswire.Type) *race
 	text := name.String()
 	one := func(t dnswire.Type) {
 		f := FamilyResult{Type: typeName(t), Name: text}
+		var nat64 <-chan struct{}
+		if t == dnswire.TypeAAAA {
+			nat64 = r.discovery(ctx, p.engine, time.Now())
+		}
 		p.engine.family(ctx, &f, p.asked, name, t)
+		if f.found() {
+			r.learnNAT64(ctx, nat64)
+		}
 		out.results <- f
 		if out.left.Add(-1) == 0 {
 			cancel()
@@ -324,7 +333,8 @@ func yieldAll(results []FamilyResult, yield func(FamilyResult, error) bool) bool
 
 // LookupNetIP has the signature of net.Resolver's method: network is "ip",
 // "ip4" or "ip6", and only the families meant are asked. The addresses are in
-// dial order.
+// dial order, and fit to connect to: "ip" has an IPv4 address that this host has
+// no way to as the network's NAT64 translates it.
 func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	var types []dnswire.Type
 	switch network {
@@ -343,7 +353,13 @@ func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]net
 	}
 	addrs := make([]netip.Addr, 0, a.Record.Len())
 	for _, e := range a.Record.All() {
-		addrs = append(addrs, e.Addr())
+		addr := e.Addr()
+		if network == "ip" && addr.Is4() {
+			if v6, ok := r.Synthesize(ctx, addr); ok {
+				addr = v6
+			}
+		}
+		addrs = append(addrs, addr)
 	}
 	return addrs, nil
 }

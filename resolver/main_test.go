@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,7 +82,24 @@ func virtual(t *testing.T, resolvConf string, scripts map[string]dnstest.Script)
 	t.Cleanup(n.Close)
 	r := config(t, resolvConf, "")
 	r.Dial = n.Dial
+	resolver.UseSources(r, bothWays)
 	return r, n
+}
+
+// bothWays and sixWays are this host's source addresses with both families, and
+// with IPv6 only.
+func bothWays(dest netip.Addr) netip.Addr {
+	if dest.Is4() {
+		return netip.MustParseAddr("203.0.113.2")
+	}
+	return netip.MustParseAddr("2001:db8:ff::2")
+}
+
+func sixWays(dest netip.Addr) netip.Addr {
+	if dest.Is4() {
+		return netip.Addr{}
+	}
+	return bothWays(dest)
 }
 
 // one is the configuration with one server, and with two.

@@ -30,6 +30,12 @@ type MergeOptions struct {
 	PreferredFamilyCount int
 	// KeepLocal is as in Resolver.
 	KeepLocal bool
+	// NAT64 are the prefixes of the network's NAT64, besides the Well-Known one
+	// (RFC 6052): addresses under them are turned back into the IPv4 addresses
+	// that they were made of, and are then in Dropped.
+	NAT64 []netip.Prefix
+	// KeepNAT64 leaves such addresses as they are.
+	KeepNAT64 bool
 	// History tells how connections to an address went on this network: the
 	// round-trip time, 0 if unknown, and whether one succeeded. Nil: none is
 	// known.
@@ -44,7 +50,7 @@ type MergeOptions struct {
 // function: it asks no one and looks at nothing but its arguments.
 func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *Answer {
 	a := &Answer{Name: name, Canonical: name, Families: families}
-	used := withHints(families)
+	used, back := o.used(families)
 	for _, f := range used {
 		if len(f.Addrs) > 0 {
 			a.Canonical = f.Canonical()
@@ -59,9 +65,24 @@ func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *A
 	for i, r := range ranked {
 		addrs[i], a.Reasons[i] = r.Addr, r.Why
 	}
+	for _, t := range back {
+		a.Dropped = append(a.Dropped, t.dropped())
+		if i := slices.Index(addrs, t.to); i >= 0 {
+			a.Reasons[i] += "; turned back from " + t.from.String()
+		}
+	}
 	a.Record = mpaddr.FromAddrs(port, addrs...)
 	a.Hosts = hosts(keep, a.Record)
 	return a
+}
+
+// used are the results that count: with hints, and without what a NAT64 made.
+func (o MergeOptions) used(families []FamilyResult) ([]FamilyResult, []turned) {
+	used := withHints(families)
+	if o.KeepNAT64 {
+		return used, nil
+	}
+	return turnBack(used, o.NAT64)
 }
 
 // withHints adds the address hints of HTTPS records for a family that has not
@@ -178,13 +199,23 @@ func verdict(g hostid.Group) string {
 }
 
 // Merge is the function Merge with what this resolver knows: the source
-// addresses of this host, gai.conf, its own settings. No packet is sent.
+// addresses of this host, gai.conf, its own settings, the NAT64 prefixes learned
+// so far. No packet is sent.
 func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult) *Answer {
+	return Merge(name, port, families, r.mergeOptions(ctx, families, false))
+}
+
+// mergeOptions is what this resolver knows for a merge of families.
+func (r *Resolver) mergeOptions(ctx context.Context, families []FamilyResult, keepNAT64 bool) MergeOptions {
 	now := time.Now()
-	return Merge(name, port, families, MergeOptions{
-		Sources: r.state.sources.find(ctx, withHints(families), now), Policy: r.addressPolicy(now),
-		PreferredFamilyCount: r.PreferredFamilyCount, KeepLocal: r.KeepLocal, Now: now,
-	})
+	o := MergeOptions{
+		Policy: r.addressPolicy(now), PreferredFamilyCount: r.PreferredFamilyCount, KeepLocal: r.KeepLocal,
+		NAT64: r.knownNAT64(now), KeepNAT64: keepNAT64, Now: now,
+	}
+	used, _ := o.used(families)
+	o.Sources = r.state.sources.find(ctx, used, now)
+	r.throughNAT64(ctx, o.Sources, o.NAT64, now)
+	return o
 }
 
 // Err says why the answer has no address, as an [*Error]; nil if it has one.

@@ -197,5 +197,9 @@ func settingsError(name string, err error) *Error {
 	if errors.Is(err, ErrClosed) {
 		return &Error{Op: opLookup, Name: name, Kind: ErrClosed}
 	}
-	return &Error{Op: opLookup, Name: name, Kind: ErrBadServer, Err: err}
+	kind := ErrBadServer
+	if errors.Is(err, ErrBadPrefix) {
+		kind = ErrBadPrefix
+	}
+	return &Error{Op: opLookup, Name: name, Kind: kind, Err: err}
 }

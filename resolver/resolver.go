@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/upstream"
@@ -44,6 +45,12 @@ type Resolver struct {
 	// KeepLocal keeps the loopback and private addresses that would otherwise
 	// be dropped, for names that one's own servers are known to point there.
 	KeepLocal bool
+	// NAT64 are the prefixes of the network's NAT64 (RFC 6052), the first being
+	// the one to make addresses with. Empty: where this host has a way to IPv6
+	// and none to IPv4 they are asked of the servers (RFC 7050).
+	NAT64 []netip.Prefix
+	// DiscoverNAT64 asks for the prefixes on networks with IPv4 too.
+	DiscoverNAT64 bool
 	// CacheOctets bounds the cache's memory; 0: DefaultCacheOctets, less than
 	// 0: no cache.
 	CacheOctets int64

@@ -21,6 +21,8 @@ const (
 // sourceMemory remembers the source addresses of this host for a moment: names
 // are looked up in bursts.
 type sourceMemory struct {
+	look func(context.Context, []netip.Addr) []Source // nil: addrsel.Sources
+
 	mu   sync.Mutex // guards what is below
 	seen map[netip.Addr]knownSource
 }
@@ -49,14 +51,34 @@ func (m *sourceMemory) find(ctx context.Context, families []FamilyResult, now ti
 	if len(unknown) == 0 {
 		return found
 	}
-	sources := addrsel.Sources(ctx, unknown)
-	for i, a := range unknown {
-		found[a] = sources[i]
-	}
-	if ctx.Err() == nil { // otherwise none says that it is missing
-		m.remember(unknown, sources, now.Add(sourceTime))
+	for i, s := range m.learn(ctx, unknown, now) {
+		found[unknown[i]] = s
 	}
 	return found
+}
+
+// of returns this host's source address for one destination.
+func (m *sourceMemory) of(ctx context.Context, a netip.Addr, now time.Time) Source {
+	m.mu.Lock()
+	s, ok := m.seen[a]
+	m.mu.Unlock()
+	if ok && now.Before(s.until) {
+		return s.source
+	}
+	return m.learn(ctx, []netip.Addr{a}, now)[0]
+}
+
+// learn looks for the sources of addrs, and remembers them.
+func (m *sourceMemory) learn(ctx context.Context, addrs []netip.Addr, now time.Time) []Source {
+	look := addrsel.Sources
+	if m.look != nil {
+		look = m.look
+	}
+	sources := look(ctx, addrs)
+	if ctx.Err() == nil { // otherwise none says that it is missing
+		m.remember(addrs, sources, now.Add(sourceTime))
+	}
+	return sources
 }
 
 func (m *sourceMemory) remember(addrs []netip.Addr, sources []Source, until time.Time) {

@@ -39,9 +39,10 @@ type state struct {
 
 // engine is a configuration and the way to ask that was built for it.
 type engine struct {
-	from *sysconf.ResolvConf // as the system gave it
-	conf *sysconf.ResolvConf // with the resolver's own settings
-	ask  upstream.Exchanger
+	from  *sysconf.ResolvConf // as the system gave it
+	conf  *sysconf.ResolvConf // with the resolver's own settings
+	ask   upstream.Exchanger
+	nat64 nat64Memory // forgotten with the servers: another network has another
 }
 
 // prepare brings the configuration up to date and returns the engine for it.
@@ -53,6 +54,9 @@ func (r *Resolver) prepare(now time.Time) (*engine, error) {
 		return nil, ErrClosed
 	}
 	if s.base == nil {
+		if err := r.checkPrefixes(); err != nil {
+			return nil, err
+		}
 		s.base, s.stop = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	}
 	if s.over != nil {
@@ -73,6 +77,15 @@ func (r *Resolver) prepare(now time.Time) (*engine, error) {
 		s.engine = e
 	}
 	return s.engine, nil
+}
+
+func (r *Resolver) checkPrefixes() error {
+	for _, p := range r.NAT64 {
+		if err := checkNAT64(p); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadPrefix, err)
+		}
+	}
+	return nil
 }
 
 // build makes the engine for a configuration. The lock is held.
