@@ -72,7 +72,7 @@ func (s *state) joinFromEndpoints(c *conn) []action {
 		}
 		c.used[e.ID] = true
 		for _, remote := range c.targets(e) {
-			if !c.connects(e.Addr.Addr(), remote) {
+			if c.extra() < s.limits.Subflows && !c.connects(e.Addr.Addr(), remote) {
 				acts = append(acts, c.create(fromEndpoint(c, e, remote)))
 			}
 		}
