@@ -117,7 +117,7 @@ type ListenReport struct {
 const (
 	whyListenDirect = "this process has CAP_NET_ADMIN, and the userspace path manager is selected: each connection is told of the further addresses"
 	whyListenKernel = "the kernel's own path manager is selected (net.mptcp.path_manager=kernel): it announces the signal endpoints that it was given (ip mptcp endpoint add ADDRESS signal)"
-	whyListenDeaf   = whyNotAllowed + ", and the userspace path manager is selected (net.mptcp.path_manager=userspace): nothing is announced, and joins are accepted only while some process of this network namespace follows path manager events"
+	whyListenDeaf   = whyNotAllowed + ", and the userspace path manager is selected (net.mptcp.path_manager=userspace): nothing is announced, and joins are accepted only while some process of this machine follows path manager events"
 )
 
 // Report tells what is bound, whether Multipath TCP is used, and who announces
