@@ -82,9 +82,7 @@ func (a *app) reexec(ctx context.Context) error {
 	if err != nil {
 		return &exitError{code: exitFailed, err: fmt.Errorf("demo: %w", err)}
 	}
-	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = demoStopDelay
+	cmd := selfCommand(ctx, self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
 	if err := testlab.Reexec(cmd); err != nil {
 		return &exitError{code: exitFailed, err: fmt.Errorf("demo: %w", err)}
@@ -93,6 +91,16 @@ func (a *app) reexec(ctx context.Context) error {
 		return &exitError{code: exitFailed} // the child said why
 	}
 	return nil
+}
+
+// selfCommand runs this executable, whose path is self, under the name that it
+// was started by. When ctx ends it is interrupted and has time to clean up.
+func selfCommand(ctx context.Context, self string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = demoStopDelay
+	return cmd
 }
 
 // narrator prints the demo's steps and counts what was shown.

@@ -59,15 +59,18 @@ type demoLab struct {
 
 	listeners []net.Listener
 	serving   sync.WaitGroup
+	ending    chan struct{} // closed by close: the connections go with the lab
 	// otherOctets counts what the other host's application read, otherConns
 	// how many connections it accepted.
 	otherOctets, otherConns atomic.Int64
 }
 
+func newDemoLab() *demoLab { return &demoLab{ending: make(chan struct{})} }
+
 // buildLab makes the hosts and starts what runs on them. On an error the
 // caller still calls close.
 func buildLab(ctx context.Context) (*demoLab, error) {
-	d := &demoLab{}
+	d := newDemoLab()
 	var err error
 	if d.self, err = os.Executable(); err != nil {
 		return d, err
@@ -157,9 +160,17 @@ func (d *demoLab) accept(listener net.Listener, handle func(net.Conn)) {
 		if err != nil {
 			return
 		}
+		handled := make(chan struct{})
 		d.serving.Go(func() {
-			defer conn.Close()
+			defer close(handled)
 			handle(conn)
+		})
+		d.serving.Go(func() {
+			select {
+			case <-handled:
+			case <-d.ending: // the peer's last segments may never come
+			}
+			conn.Close()
 		})
 	}
 }
@@ -230,8 +241,7 @@ func (d *demoLab) startDNS(ctx context.Context) error {
 
 // startDaemon starts one mpdnsd and waits until it says that it is ready.
 func (d *demoLab) startDaemon(ctx context.Context, start func(*exec.Cmd) error, args []string) error {
-	cmd := exec.CommandContext(ctx, d.self, append([]string{"mpdnsd"}, args...)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd := selfCommand(ctx, d.self, append([]string{"mpdnsd"}, args...)...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -245,7 +255,7 @@ func (d *demoLab) startDaemon(ctx context.Context, start func(*exec.Cmd) error, 
 
 // run executes one mpresolve command on the client and returns what it printed.
 func (d *demoLab) run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, d.self, args...)
+	cmd := selfCommand(ctx, d.self, args...)
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &out
 	err := cmd.Run()
@@ -254,6 +264,7 @@ func (d *demoLab) run(ctx context.Context, stdin io.Reader, args ...string) (str
 
 // close takes the lab apart and waits for everything that it started.
 func (d *demoLab) close() {
+	close(d.ending)
 	for _, cmd := range d.daemons {
 		cmd.Process.Signal(os.Interrupt) //nolint:errcheck // it may have ended
 	}

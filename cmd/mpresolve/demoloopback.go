@@ -18,7 +18,7 @@ func (a *app) demoLoopback(ctx context.Context) error {
 		return err
 	}
 	n := &narrator{w: a.stdout, st: st, start: time.Now()}
-	d := &demoLab{}
+	d := newDemoLab()
 	defer d.close()
 	if err := d.loopback(ctx, n); err != nil {
 		return &exitError{code: exitFailed, err: fmt.Errorf("demo: %w", err)}

@@ -147,9 +147,9 @@ func lookupFailure(err error) (message error, hint string) {
 // lookupCode is the exit code for a failed look-up.
 func lookupCode(err error) int {
 	switch {
-	case errors.Is(err, resolver.ErrNotFound):
+	case errors.Is(err, resolver.ErrNotFound), errors.Is(err, resolver.ErrFiltered):
 		return exitNotFound
-	case errors.Is(err, resolver.ErrBadName):
+	case errors.Is(err, resolver.ErrBadName), errors.Is(err, resolver.ErrBadType), errors.Is(err, resolver.ErrBadServer):
 		return exitUsage
 	}
 	return exitFailed

@@ -71,7 +71,8 @@ func startGreeter(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lab := &demoLab{listeners: []net.Listener{listener}}
+	lab := newDemoLab()
+	lab.listeners = append(lab.listeners, listener)
 	lab.serving.Go(func() { lab.accept(listener, greet("greeter")) })
 	t.Cleanup(lab.close)
 	return listener.Addr().String()

@@ -93,7 +93,10 @@ func lookupOne(ctx context.Context, r *resolver.Resolver, t target, types []stri
 	for _, typ := range types {
 		records, recordsErr := lookupRecords(ctx, r, t.name, typ)
 		view.Records = append(view.Records, records)
-		if recordsErr == nil && errors.Is(err, resolver.ErrNoData) {
+		switch {
+		case errors.Is(recordsErr, resolver.ErrBadType):
+			err = recordsErr
+		case recordsErr == nil && errors.Is(err, resolver.ErrNoData):
 			err = nil // the name exists and has what was asked for
 		}
 	}
