@@ -31,7 +31,8 @@ type source struct {
 
 func (s source) dir() string { return path.Dir(s.path) }
 
-// sources parses every Go file of the module; the tools module is not part of it.
+// sources parses every Go file of the module. Folders with a go.mod of their own
+// (tools, examples) are other modules.
 func sources(t *testing.T) []source {
 	t.Helper()
 	var all []source
@@ -40,7 +41,7 @@ func sources(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == "tools" || (strings.HasPrefix(d.Name(), ".") && p != ".")) {
+		if d.IsDir() && p != "." && (strings.HasPrefix(d.Name(), ".") || isModule(p)) {
 			return filepath.SkipDir
 		}
 		if d.IsDir() || filepath.Ext(p) != ".go" {
@@ -64,6 +65,12 @@ func sources(t *testing.T) []source {
 		t.Fatalf("found only %d Go files: is the test run from the root?", len(all))
 	}
 	return all
+}
+
+// isModule reports whether a folder is the root of a module.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // rule says which folders may import a path. An importer matches when it is
