@@ -189,6 +189,7 @@ func (s *state) refused(a action, err error) []action {
 		return nil
 	case errors.Is(err, mptcp.ErrKernelManaged):
 		c.kernel = true
+		c.flows = slices.DeleteFunc(c.flows, func(f *flow) bool { return f.joining })
 		return nil
 	case a.op == opCreate:
 		return s.notCreated(c, a.flow, err)

@@ -228,6 +228,26 @@ var stories = []struct {
 		{sub(mptcp.SubflowEstablished, 1, c2, 7, s2), ""},
 		{set(8, 1, ep(1, subflow, c2)), "destroy 10.0.2.2:7>10.1.2.2:80"},
 	}},
+	{"full mesh up to the limit", []turn{
+		{set(8, 8), ""},
+		{established, ""},
+		{announce(1, s2), "create any>10.1.2.2:80 id 0"},
+		{announce(2, s3), "create any>10.1.3.2:80 id 0"},
+		{set(3, 8, ep(1, subflow|fullMesh, c2)), "create 10.0.2.2:0>10.1.1.2:80 id 1"},
+	}},
+	{"a lower limit ends nothing of ours", []turn{
+		{set(2, 0, ep(1, subflow, c2), ep(2, subflow, c3)), ""},
+		{established, "create 10.0.2.2:0>10.1.1.2:80 id 1; create 10.0.3.2:0>10.1.1.2:80 id 2"},
+		{set(1, 0, ep(1, subflow, c2), ep(2, subflow, c3)), ""},
+		{sub(mptcp.SubflowEstablished, 1, c2, 5, s1), ""},
+		{sub(mptcp.SubflowEstablished, 2, c3, 6, s1), ""},
+	}},
+	{"announced, withdrawn and announced again", []turn{
+		{set(2, 0, ep(1, signal, c2)), ""},
+		{established, "announce 1 10.0.2.2:0"},
+		{set(2, 0), "remove 1"},
+		{set(2, 0, ep(1, signal, c2)), "announce 1 10.0.2.2:0"},
+	}},
 	{"claimed", []turn{
 		{set(2, 1, ep(1, subflow, c2)), ""},
 		{claimInput(token), ""},

@@ -140,6 +140,17 @@ func (m *model) settle() {
 	m.do(eventInput{Type: typ, Token: token, Local: f.local, Remote: f.remote})
 }
 
+func (m *model) establish() {
+	if !m.alive {
+		m.alive, m.initial = true, true
+	}
+	flags := uint16(0)
+	if rapid.IntRange(0, 4).Draw(m.t, "denied") == 0 {
+		flags = mptcp.FlagDenyJoinInitial
+	}
+	m.do(event(mptcp.Established, flags))
+}
+
 // check compares what the service believes with what is.
 func (m *model) check() {
 	c := m.s.conns[token]
@@ -180,15 +191,13 @@ func TestStepKeepsTheRules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{t: t, s: newState(), ids: map[uint8]netip.Addr{}, port: 5000, kernel: rapid.IntRange(0, 9).Draw(t, "kernel") == 0}
 		m.configure()
+		if rapid.IntRange(0, 4).Draw(t, "established") > 0 {
+			m.establish()
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"":          func(*rapid.T) { m.check() },
 			"configure": func(*rapid.T) { m.configure() },
-			"established": func(t *rapid.T) {
-				if !m.alive {
-					m.alive, m.initial = true, true
-				}
-				m.do(event(mptcp.Established, uint16(rapid.IntRange(0, 1).Draw(t, "denied"))))
-			},
+			"establish": func(*rapid.T) { m.establish() },
 			"closed": func(t *rapid.T) {
 				if m.alive && rapid.IntRange(0, 3).Draw(t, "really") == 0 {
 					m.alive, m.flows = false, nil
