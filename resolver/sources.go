@@ -21,7 +21,8 @@ const (
 // sourceMemory remembers the source addresses of this host for a moment: names
 // are looked up in bursts.
 type sourceMemory struct {
-	look func(context.Context, []netip.Addr) []Source // nil: addrsel.Sources
+	look   func(context.Context, []netip.Addr) []Source // nil: the finder's
+	finder addrsel.Finder
 
 	mu   sync.Mutex // guards what is below
 	seen map[netip.Addr]knownSource
@@ -70,7 +71,7 @@ func (m *sourceMemory) of(ctx context.Context, a netip.Addr, now time.Time) Sour
 
 // learn looks for the sources of addrs, and remembers them.
 func (m *sourceMemory) learn(ctx context.Context, addrs []netip.Addr, now time.Time) []Source {
-	look := addrsel.Sources
+	look := m.finder.Sources
 	if m.look != nil {
 		look = m.look
 	}

@@ -4,11 +4,33 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync"
+	"time"
 )
 
-// probePort is the port of the sockets that [Sources] connects. It decides
-// nothing, as nothing is sent; discard (RFC 863) says as much.
-const probePort = 9
+const (
+	// probePort is the port of the sockets that a [Finder] connects. It decides
+	// nothing, as nothing is sent; discard (RFC 863) says as much.
+	probePort = 9
+	// tableTime is how long the table of this host's addresses is taken to be
+	// the same: reading it costs more than all else. An address that is newer
+	// than the table has no prefix length until then.
+	tableTime = 2 * time.Second
+)
+
+// Sources is [Finder.Sources] for a single use.
+func Sources(ctx context.Context, dests []netip.Addr) []Source {
+	return new(Finder).Sources(ctx, dests)
+}
+
+// Finder finds the source addresses of this host. It remembers for a moment what
+// belongs to each address. The zero value is ready for use, by several goroutines
+// at once; it must not be copied.
+type Finder struct {
+	mu    sync.Mutex // guards what is below; held while the table is read
+	table map[netip.Addr]Source
+	until time.Time
+}
 
 // Sources returns, for each of dests, the source address that the kernel would
 // choose to reach it, in the same order; the zero Source where it has no route
@@ -16,40 +38,42 @@ const probePort = 9
 // local end: no packet is sent. The prefix length comes from the interfaces;
 // interface index, deprecated, home, temporary and tunnel are known on Linux
 // and for IPv6 only.
-func Sources(ctx context.Context, dests []netip.Addr) []Source {
+func (f *Finder) Sources(ctx context.Context, dests []netip.Addr) []Source {
 	out := make([]Source, len(dests))
-	found := false
 	for i, d := range dests {
-		out[i].Addr = sourceOf(ctx, netip.AddrPortFrom(d.Unmap(), probePort))
-		found = found || out[i].Addr.IsValid()
-	}
-	if !found {
-		return out
-	}
-	local := localAddrs()
-	for i := range out {
-		a := out[i].Addr
-		s, ok := local[a]
-		if !ok {
-			s = local[a.WithZone("")]
+		if ctx.Err() != nil || !d.IsValid() {
+			continue
 		}
-		s.Addr = a
-		out[i] = s
+		if a := sourceOf(netip.AddrPortFrom(d.Unmap(), probePort)); a.IsValid() {
+			out[i] = f.describe(a)
+		}
 	}
 	return out
 }
 
-// sourceOf returns the address that the kernel would send from to reach dest.
-func sourceOf(ctx context.Context, dest netip.AddrPort) netip.Addr {
-	if !dest.IsValid() { // the dialer would take it for this host
-		return netip.Addr{}
+// describe is what is known of an address of this host.
+func (f *Finder) describe(a netip.Addr) Source {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if !now.Before(f.until) {
+		f.table, f.until = localAddrs(), now.Add(tableTime)
 	}
-	var d net.Dialer
-	c, err := d.DialUDP(ctx, "udp", netip.AddrPort{}, dest)
+	s, ok := f.table[a]
+	if !ok {
+		s = f.table[a.WithZone("")]
+	}
+	s.Addr = a
+	return s
+}
+
+// dialSource is sourceOf by the means that all systems have.
+func dialSource(dest netip.AddrPort) netip.Addr {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(dest))
 	if err != nil {
 		return netip.Addr{}
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	local, ok := c.LocalAddr().(*net.UDPAddr)
 	if !ok {
 		return netip.Addr{}

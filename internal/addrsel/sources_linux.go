@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -28,6 +29,44 @@ const (
 	arphrdTunnel = 768 // IPIP
 	arphrdSIT    = 776 // 6in4, 6to4, 6rd, ISATAP
 )
+
+// sourceOf returns the address that the kernel would send from to reach dest. It
+// uses a socket that Go's poller does not know of, since nothing is waited for.
+func sourceOf(dest netip.AddrPort) netip.Addr {
+	if dest.Addr().Zone() != "" {
+		return dialSource(dest)
+	}
+	family, to := sockaddr(dest)
+	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	if err := syscall.Connect(fd, to); err != nil {
+		return netip.Addr{}
+	}
+	local, err := syscall.Getsockname(fd)
+	if err != nil {
+		return netip.Addr{}
+	}
+	switch a := local.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrFrom4(a.Addr)
+	case *syscall.SockaddrInet6:
+		if a.ZoneId != 0 {
+			return dialSource(dest) // which knows the zone's name
+		}
+		return netip.AddrFrom16(a.Addr).Unmap()
+	}
+	return netip.Addr{}
+}
+
+func sockaddr(dest netip.AddrPort) (family int, to syscall.Sockaddr) {
+	if a := dest.Addr(); a.Is4() {
+		return syscall.AF_INET, &syscall.SockaddrInet4{Port: int(dest.Port()), Addr: a.As4()}
+	}
+	return syscall.AF_INET6, &syscall.SockaddrInet6{Port: int(dest.Port()), Addr: dest.Addr().As16()}
+}
 
 // localAddrs returns what is known of this host's addresses, keyed by address,
 // with a zone if it is link-local. A missing if_inet6 means that there is no

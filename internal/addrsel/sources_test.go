@@ -40,6 +40,16 @@ func TestSourcesCancelled(t *testing.T) {
 	}
 }
 
+// Both ways of finding a source agree.
+func TestDialSource(t *testing.T) {
+	for _, dest := range []string{"127.0.0.1:9", "[::1]:9", "192.0.2.1:9", "[2001:db8::1]:9"} {
+		d := netip.MustParseAddrPort(dest)
+		if a, b := sourceOf(d), dialSource(d); a != b {
+			t.Errorf("%s: %v and %v", dest, a, b)
+		}
+	}
+}
+
 // No packet arrives where a source was looked for.
 func TestSourceOfSendsNothing(t *testing.T) {
 	l, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -47,7 +57,7 @@ func TestSourceOfSendsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if a := sourceOf(t.Context(), l.LocalAddr().(*net.UDPAddr).AddrPort()); !a.IsLoopback() {
+	if a := sourceOf(l.LocalAddr().(*net.UDPAddr).AddrPort()); !a.IsLoopback() {
 		t.Errorf("source %v", a)
 	}
 
@@ -68,8 +78,9 @@ func TestSourceOfSendsNothing(t *testing.T) {
 
 func BenchmarkSources(b *testing.B) {
 	dests := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}
+	var f Finder
 	b.ReportAllocs()
 	for b.Loop() {
-		Sources(b.Context(), dests)
+		f.Sources(b.Context(), dests)
 	}
 }
