@@ -61,7 +61,7 @@ func (s *state) adoptSubflow(c *conn, f mptcp.SubflowState, known []*flow) {
 	a := f.Local.Addr()
 	next := &flow{
 		local: f.Local, remote: f.Remote, id: f.LocalID, backup: f.Backup,
-		fromPeer: !f.Outgoing, joining: f.TCP.State == mptcp.StateSynSent,
+		foreign: !f.Outgoing, joining: f.TCP.State == mptcp.StateSynSent,
 	}
 	for _, old := range known {
 		if old.remote == f.Remote && (old.local == f.Local || old.joining && old.local.Addr() == a) {

@@ -49,7 +49,7 @@ type flow struct {
 	ifIndex     int
 	joining     bool // the SYN has no answer yet
 	backup      bool
-	fromPeer    bool  // the peer sent the SYN
+	foreign     bool  // it was not made by the service
 	endpoint    uint8 // the ID of the endpoint that it was made for, else 0
 	announcedID uint8 // the remote id of the announcement that it was made for, else 0
 }
@@ -140,15 +140,15 @@ func (c *conn) take(flow mptcp.Subflow) *flow {
 	return nil
 }
 
-// join settles the joining subflow that an event is about, or adds one that the
-// peer made. known is true for one that was settled before.
+// join settles the joining subflow that an event is about, or adds one that
+// somebody else made. known is true for one that was settled before.
 func (c *conn) join(e mptcp.Event) (f *flow, known bool) {
 	if a := e.Local.Addr(); e.LocalID != 0 && a != c.local.Addr() {
 		c.ids[a] = e.LocalID
 	}
 	i := c.find(e.Local, e.Remote)
 	if i < 0 {
-		f = &flow{fromPeer: true}
+		f = &flow{foreign: true}
 		c.flows = append(c.flows, f)
 	} else if f = c.flows[i]; !f.joining {
 		return f, true

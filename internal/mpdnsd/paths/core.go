@@ -159,15 +159,16 @@ func (s *state) established(c *conn) []action {
 	return append(acts, s.advance(c)...)
 }
 
-// joined follows a subflow that came to be. One that the peer made beyond the
+// joined follows a subflow that came to be. One that a client made beyond the
 // limit is closed again: under the userspace path manager the kernel does not
-// apply its limit.
+// apply its limit. (A join that appears on a client was made by another process
+// of this host, which knows what it does.)
 func (s *state) joined(c *conn, e mptcp.Event) []action {
 	f, known := c.join(e)
 	switch {
 	case known || !s.serves(c):
 		return nil
-	case f.fromPeer && c.extra() > s.limits.Subflows:
+	case c.server && f.foreign && c.extra() > s.limits.Subflows:
 		return []action{{op: opDestroy, token: c.token, flow: f.subflow()}}
 	}
 	var acts []action

@@ -248,6 +248,15 @@ var stories = []struct {
 		{set(2, 0), "remove 1"},
 		{set(2, 0, ep(1, signal, c2)), "announce 1 10.0.2.2:0"},
 	}},
+	{"joined by another process", []turn{
+		{set(1, 0, ep(1, subflow, c2)), ""},
+		{created, ""},
+		{sub(mptcp.SubflowEstablished, 4, c2, 5, s2), ""},
+		{sub(mptcp.SubflowEstablished, 4, c2, 5, s3), ""},
+		{established, ""},
+		{sub(mptcp.SubflowClosed, 4, c2, 5, s3), ""},
+		{sub(mptcp.SubflowClosed, 4, c2, 5, s2), "create 10.0.2.2:0>10.1.1.2:80 id 4"},
+	}},
 	{"claimed", []turn{
 		{set(2, 1, ep(1, subflow, c2)), ""},
 		{claimInput(token), ""},

@@ -9,8 +9,8 @@
 //     the backup flag where the endpoint has it.
 //   - Signal endpoints are announced (ADD_ADDR), on clients and on servers.
 //   - Addresses that the peer announces are joined up to the limit.
-//   - The limit of subflows holds for joins of the peer too, which the kernel
-//     does not apply under the userspace path manager.
+//   - The limit of subflows holds for joins that a server gets, too, which the
+//     kernel does not apply under the userspace path manager.
 //   - Endpoints and limits that change are applied to the connections there are.
 //
 // It differs from the kernel in three ways: a server makes no joins from its
