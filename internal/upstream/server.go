@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -68,7 +67,7 @@ type Options struct {
 // It remembers for a while that a server chokes on EDNS. It has no goroutine
 // and keeps no socket.
 type Server struct {
-	udpAddr *net.UDPAddr
+	addr    netip.AddrPort
 	text    string
 	opts    Options
 	noEDNS  atomic.Int64 // unix time in ns until which no OPT record is sent
@@ -86,7 +85,7 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	if o.EDNSSize == 0 {
 		o.EDNSSize = DefaultEDNSSize
 	}
-	s := &Server{udpAddr: net.UDPAddrFromAddrPort(addr), text: addr.String(), opts: o}
+	s := &Server{addr: addr, text: addr.String(), opts: o}
 	s.buffers.New = func() any {
 		b := make([]byte, max(readBuffer, int(o.EDNSSize)+1))
 		return &b

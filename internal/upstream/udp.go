@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 )
@@ -14,7 +16,7 @@ import (
 // matches it. It sends the same datagram again when none comes: the same, so
 // that a forger does not get two targets (the birthday attack).
 func (s *Server) overUDP(ctx context.Context, m message) ([]byte, error) {
-	conn, err := s.dialUDP(ctx)
+	conn, err := s.openUDP(ctx)
 	if err != nil {
 		return nil, cause(ctx, fmt.Errorf("open udp socket: %w", err))
 	}
@@ -42,11 +44,23 @@ func (s *Server) overUDP(ctx context.Context, m message) ([]byte, error) {
 	}
 }
 
-func (s *Server) dialUDP(ctx context.Context) (net.Conn, error) {
+// socket is what a question needs of a connection.
+type socket interface {
+	io.ReadWriteCloser
+	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+}
+
+func (s *Server) openUDP(ctx context.Context) (socket, error) {
 	if s.opts.Dial != nil {
 		return s.opts.Dial(ctx, "udp", s.text)
 	}
-	c, err := net.DialUDP("udp", nil, s.udpAddr)
+	return openUDP(s.addr)
+}
+
+// dialUDP is openUDP by the means that all systems have.
+func dialUDP(server netip.AddrPort) (socket, error) {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {
 		return nil, err // not c: a nil pointer in an interface is not nil
 	}
@@ -61,12 +75,8 @@ func retransmitAfter(n int) time.Duration {
 
 // interrupt makes reads and writes of conn fail as soon as ctx is done. The
 // function returned ends that.
-func interrupt(ctx context.Context, conn net.Conn) func() {
-	if ctx.Done() == nil {
-		return func() {}
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	return func() { stop() }
+func interrupt(ctx context.Context, conn socket) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 
 // errAgain says that it is time to send the datagram again.
@@ -77,7 +87,7 @@ var errOversize = errors.New("reply larger than announced")
 
 // waiter reads one socket until the right reply comes.
 type waiter struct {
-	conn  net.Conn
+	conn  socket
 	msg   message
 	buf   []byte
 	end   time.Time // of the try
@@ -106,7 +116,7 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 				return nil, errOversize
 			}
 			return w.msg.accept(w.buf[:n])
-		case err == nil:
+		case err == nil, errors.Is(err, io.EOF): // a file's word for an empty datagram
 			w.wrong++
 		case ctx.Err() == nil && until.Before(w.end) && errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, errAgain
