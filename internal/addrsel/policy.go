@@ -47,8 +47,11 @@ const (
 // with the IPv4 scopes of section 3.2: 169.254/16 and 127/8 are link-local and
 // all others, private ones included, global.
 func DefaultPolicy() Policy {
-	return Policy{labels: defaultLabels(), precedences: defaultPrecedences(), scopes4: defaultScopes4()}
+	return defaultPolicy
 }
+
+// defaultPolicy is never written to.
+var defaultPolicy = Policy{labels: defaultLabels(), precedences: defaultPrecedences(), scopes4: defaultScopes4()}
 
 // Label returns Label(a), RFC 6724 section 2.1.
 func (p Policy) Label(a netip.Addr) int { return p.orDefault().labels.lookup(a) }
@@ -67,13 +70,13 @@ func (p Policy) Scope(a netip.Addr) Scope {
 // orDefault completes each table that is absent.
 func (p Policy) orDefault() Policy {
 	if p.labels == nil {
-		p.labels = defaultLabels()
+		p.labels = defaultPolicy.labels
 	}
 	if p.precedences == nil {
-		p.precedences = defaultPrecedences()
+		p.precedences = defaultPolicy.precedences
 	}
 	if p.scopes4 == nil {
-		p.scopes4 = defaultScopes4()
+		p.scopes4 = defaultPolicy.scopes4
 	}
 	return p
 }

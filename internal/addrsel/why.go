@@ -1,94 +1,112 @@
 package addrsel
 
 import (
-	"fmt"
 	"strconv"
-	"strings"
 	"time"
 )
 
+// whyRoom holds most explanations without growing, in octets.
+const whyRoom = 160
+
 // explain says in words why c stands above next (nil for the last one): first
 // what speaks for its source, then what decided. The rules are named in the
-// order of what is said, so the last one named is the one that decided.
+// order of what is said, so the last one named is the one that decided. It is
+// said of every address of every look-up, so it makes no string but its own.
 func explain(c, next *candidate, rule int) string {
 	if !c.reachable {
 		return "unreachable: no source address (RFC 6724 rule 1)"
 	}
-	var facts, rules []string
-	say := func(number, fact string) {
-		facts, rules = append(facts, fact), append(rules, number)
+	var room [whyRoom]byte
+	var rules [3]int
+	cited := rules[:0]
+	b := c.dest.Source.Addr.AppendTo(append(room[:0], "source "...))
+	facts := 0
+	fact := func(text string) {
+		if facts++; facts > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(b, ' '), text...)
 	}
 	if c.sameScope && (rule >= RuleMatchingScope || rule == RuleNone) {
-		say("2", "same scope")
+		fact("same scope")
+		cited = append(cited, RuleMatchingScope)
 	}
 	if c.sameLabel && (rule >= RuleMatchingLabel || rule == RuleNone) {
-		say("5", fmt.Sprintf("label %d", c.label))
+		fact("label ")
+		b = strconv.AppendInt(b, int64(c.label), 10)
+		cited = append(cited, RuleMatchingLabel)
 	}
-	fact := decision(c, next, rule)
 	history := rule == RuleLowerRTT || rule == RuleUsedBefore
-	if fact != "" {
-		facts = append(facts, fact)
+	if rule != RuleNone && rule != RuleMatchingScope && rule != RuleMatchingLabel { // told already
+		fact("")
+		b = appendDecision(b, c, next, rule)
+		if !history {
+			cited = append(cited, rule)
+		}
 	}
-	if fact != "" && !history {
-		rules = append(rules, strconv.Itoa(rule))
-	}
-	why := "source " + c.dest.Source.Addr.String()
-	if len(facts) > 0 {
-		why += " " + strings.Join(facts, ", ")
-	}
-	return why + citation(rules, history)
+	return string(appendCitation(b, cited, history))
 }
 
-// decision is what set c apart from next. Rules 2 and 5 are told by explain.
-func decision(c, next *candidate, rule int) string {
+// appendDecision says what set c apart from next.
+func appendDecision(b []byte, c, next *candidate, rule int) []byte {
 	switch rule {
 	case RuleUnusable:
-		return "reachable, the next is not"
+		return append(b, "reachable, the next is not"...)
 	case RuleDeprecated:
-		return "not deprecated"
+		return append(b, "not deprecated"...)
 	case RuleHome:
-		return "home address"
+		return append(b, "home address"...)
 	case RulePrecedence:
-		return fmt.Sprintf("precedence %d over %d", c.precedence, next.precedence)
+		return appendOver(append(b, "precedence "...), c.precedence, " over ", next.precedence)
 	case RuleNativeTransport:
-		return "native transport"
+		return append(b, "native transport"...)
 	case RuleSmallerScope:
-		return fmt.Sprintf("scope %s under %s", c.scope, next.scope)
+		return append(b, "scope "+c.scope.String()+" under "+next.scope.String()...)
 	case RuleLowerRTT:
-		return rttDecision(c.dest.RTT, next.dest.RTT)
+		return append(b, "round-trip time "+c.dest.RTT.String()+rttOfNext(next.dest.RTT)...)
 	case RuleUsedBefore:
-		return "used before"
+		return append(b, "used before"...)
 	case RuleLongestPrefix:
-		return fmt.Sprintf("%d bits in common over %d", c.common, next.common)
-	case RuleUnchanged:
-		return "in the order answered"
+		return appendOver(b, c.common, " bits in common over ", next.common)
 	default:
-		return ""
+		return append(b, "in the order answered"...)
 	}
 }
 
-func rttDecision(rtt, next time.Duration) string {
+func appendOver(b []byte, mine int, over string, next int) []byte {
+	b = strconv.AppendInt(b, int64(mine), 10)
+	return strconv.AppendInt(append(b, over...), int64(next), 10)
+}
+
+func rttOfNext(next time.Duration) string {
 	if next <= 0 {
-		return fmt.Sprintf("round-trip time %v, the next's unknown", rtt)
+		return ", the next's unknown"
 	}
-	return fmt.Sprintf("round-trip time %v under %v", rtt, next)
+	return " under " + next.String()
 }
 
-// citation names the documents that the words before it come from.
-func citation(rules []string, history bool) string {
-	var cited []string
-	switch len(rules) {
-	case 0:
-	case 1:
-		cited = append(cited, "RFC 6724 rule "+rules[0])
-	default:
-		cited = append(cited, "RFC 6724 rules "+strings.Join(rules, ", "))
+// appendCitation names the documents that the words before it come from.
+func appendCitation(b []byte, rules []int, history bool) []byte {
+	if len(rules) == 0 && !history {
+		return b
+	}
+	b = append(b, " ("...)
+	for i, rule := range rules {
+		switch {
+		case i > 0:
+			b = append(b, ", "...)
+		case len(rules) > 1:
+			b = append(b, "RFC 6724 rules "...)
+		default:
+			b = append(b, "RFC 6724 rule "...)
+		}
+		b = strconv.AppendInt(b, int64(rule), 10)
+	}
+	if history && len(rules) > 0 {
+		b = append(b, "; "...)
 	}
 	if history {
-		cited = append(cited, "Happy Eyeballs")
+		b = append(b, "Happy Eyeballs"...)
 	}
-	if cited == nil {
-		return ""
-	}
-	return " (" + strings.Join(cited, "; ") + ")"
+	return append(b, ')')
 }
