@@ -7,8 +7,9 @@ import (
 )
 
 // adopt takes over what the kernel says there is: at the start, and after
-// events were lost. A connection of which nothing was known is believed to be
-// established; if it is not, the first command is refused and the event comes.
+// events were lost. Every connection is believed to be established, as that
+// event may be among the lost; if it is not, the first command is refused and
+// the event comes. Lost announcements of the peer stay lost.
 func (s *state) adopt(in snapshotInput) []action {
 	subflows := make(map[uint32][]mptcp.SubflowState)
 	for _, f := range in.subflows {
@@ -22,17 +23,17 @@ func (s *state) adopt(in snapshotInput) []action {
 		}
 	}
 	maps.DeleteFunc(s.conns, func(token uint32, _ *conn) bool { return !present[token] })
-	return s.all(s.advance)
+	return s.all(s.established)
 }
 
 func (s *state) adoptOne(k mptcp.Connection, subflows []mptcp.SubflowState) {
 	c := s.conns[k.Info.Token]
 	if c == nil {
 		c = newConn(k.Info.Token, k.Local, k.Remote)
-		c.established = true
 		c.server = true // unless a subflow tells otherwise
 		s.conns[c.token] = c
 	}
+	c.established = true
 	// Only a connection of the kernel's own path manager has its limits.
 	c.kernel = c.kernel || k.Info.SubflowsMax > 0
 	c.initial = false

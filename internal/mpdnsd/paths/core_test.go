@@ -266,6 +266,15 @@ var stories = []struct {
 		{set(2, 1, ep(1, subflow, c2), ep(2, subflow, c3)), ""},
 		{releaseInput(token), "create 10.0.2.2:0>10.1.1.2:80 id 1"},
 	}},
+	{"the event established was lost", []turn{
+		{set(3, 1, ep(1, subflow, c2)), ""},
+		{created, ""},
+		{announce(1, s2), ""},
+		{snapshotInput{
+			connections: []mptcp.Connection{{Info: mptcp.Info{Token: token, Flags: mptcp.InfoRemoteKey}, Local: at(c1, 4000), Remote: at(s1, 80), State: 1}},
+			subflows:    []mptcp.SubflowState{first},
+		}, "create any>10.1.2.2:80 id 0; create 10.0.2.2:0>10.1.1.2:80 id 1"},
+	}},
 	{"after lost events", []turn{
 		{set(3, 1, ep(1, subflow, c2), ep(2, subflow, c3)), ""},
 		{established, "create 10.0.2.2:0>10.1.1.2:80 id 1; create 10.0.3.2:0>10.1.1.2:80 id 2"},

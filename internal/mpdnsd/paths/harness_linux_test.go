@@ -41,10 +41,13 @@ func in[T any](h *testlab.Host, f func() (T, error)) (value T, err error) {
 func (k hostKernel) OpenPathManager() (mptcp.PathManager, error) {
 	return in(k.host, mptcp.OpenPathManager)
 }
+
 func (k hostKernel) PathManager() (string, error) { return in(k.host, linuxKernel{}.PathManager) }
+
 func (k hostKernel) SetPathManager(name string) error {
 	return k.host.Do(func() error { return mptcp.SetPathManager(name) })
 }
+
 func (k hostKernel) Endpoints() ([]mptcp.Endpoint, error)     { return in(k.host, mptcp.Endpoints) }
 func (k hostKernel) Limits() (mptcp.Limits, error)            { return in(k.host, mptcp.ReadLimits) }
 func (k hostKernel) Connections() ([]mptcp.Connection, error) { return in(k.host, mptcp.Connections) }

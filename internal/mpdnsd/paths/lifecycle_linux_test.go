@@ -167,6 +167,42 @@ func (c *client) carry(stop <-chan struct{}) error {
 	}
 }
 
+// TestManyAtOnce: connections that begin faster than the service follows are all
+// served in the end, also when events are lost.
+func TestManyAtOnce(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		const connections = 300
+		r := newRig(t)
+		r.configure(r.client, side{subflows: 4, endpoints: []mptcp.Endpoint{endpoint(subflow, "10.0.2.2"), endpoint(subflow, "10.0.3.2")}})
+		r.configure(r.server, side{subflows: 4})
+		s := r.serve(r.client)
+		r.serve(r.server)
+		r.echo()
+		var dialling sync.WaitGroup
+		for range connections {
+			dialling.Go(func() { r.dial("10.1.1.2").echo(1) })
+		}
+		dialling.Wait()
+		joined := func() int {
+			all, err := mptcp.Subflows()
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for _, f := range all {
+				if !f.Initial && f.Outgoing && f.TCP.State == mptcp.StateEstablished {
+					n++
+				}
+			}
+			return n
+		}
+		if !eventually(func() bool { return joined() == 2*connections }) {
+			t.Errorf("%d joined", joined())
+		}
+		t.Logf("%+v", s.Stats())
+	})
+}
+
 // TestListenerAcceptsJoins: under the userspace path manager a host accepts
 // joins while the service runs, and only then.
 func TestListenerAcceptsJoins(t *testing.T) {

@@ -13,6 +13,9 @@
 //     kernel does not apply under the userspace path manager.
 //   - Endpoints and limits that change are applied to the connections there are.
 //
+// Events that are lost in a flood are made good by reading the connections
+// again, but for addresses that peers announced meanwhile.
+//
 // It differs from the kernel in three ways: a server makes no joins from its
 // subflow endpoints (they go to a port on which nobody listens), removing an
 // endpoint never takes a connection's last subflow, and a changed endpoint is
