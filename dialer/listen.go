@@ -70,7 +70,7 @@ type ListenConfig struct {
 func (lc *ListenConfig) Listen(ctx context.Context, set mpaddr.Addr) (*Listener, error) {
 	l := &Listener{
 		config: *lc, queue: make(chan acceptResult), done: make(chan struct{}),
-		announcer: newListenAnnouncer(lc.Announce, lc.openManager),
+		announcer: newListenAnnouncer(lc.Announce, lc.managerOpener()),
 	}
 	if _, err := l.rebind(ctx, set); err != nil {
 		l.announcer.close()
@@ -228,6 +228,18 @@ func (lc *ListenConfig) keepAlive() net.KeepAliveConfig {
 		return lc.KeepAliveConfig
 	}
 	return net.KeepAliveConfig{Enable: true, Idle: lc.KeepAlive}
+}
+
+// managerOpener returns what opens the path manager, which plain TCP has no use
+// for.
+func (lc *ListenConfig) managerOpener() func() (mptcp.PathManager, error) {
+	switch {
+	case lc.Multipath == MultipathOff:
+		return func() (mptcp.PathManager, error) { return nil, errPlain }
+	case lc.openManager != nil:
+		return lc.openManager
+	}
+	return openDirect
 }
 
 // listenNetwork names the family of a socket's address for Control functions.

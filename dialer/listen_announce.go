@@ -17,7 +17,9 @@ const maxListenAnnounced = 8
 // listenAnnouncer tells the accepted connections of the listener's further
 // addresses, and takes back those that are dropped. Its goroutine follows the
 // events, to learn of the end of connections, and because a listening host under
-// the userspace path manager accepts joins only while somebody does.
+// the userspace path manager accepts joins only while somebody does. (The kernel
+// looks for listeners of the event group in all network namespaces of the
+// machine: genl_has_listeners.)
 //
 // Without a path manager all of its methods do nothing.
 type listenAnnouncer struct {
@@ -54,9 +56,6 @@ func newListenAnnouncer(allow func(own, further netip.Addr) bool, open func() (m
 	a := &listenAnnouncer{allow: allow, conns: make(map[uint32]*followed)}
 	if allow == nil {
 		a.allow = reachesAsFar
-	}
-	if open == nil {
-		open = openDirect
 	}
 	a.failure = a.start(open)
 	return a
