@@ -111,7 +111,7 @@ func (a *app) decodeOne(codec mpaddr.Codec, layoutName string, octets []byte) er
 
 // fieldViews names the fields as far as the record can be read.
 func fieldViews(codec mpaddr.Codec, octets []byte) []fieldView {
-	fields, _ := codec.Fields(octets) //nolint:errcheck // Parse reported the same error.
+	fields, _ := codec.Fields(octets)
 	views := make([]fieldView, 0, len(fields))
 	for _, f := range fields {
 		views = append(views, fieldView{f.Offset, hex.EncodeToString(octets[f.Offset : f.Offset+f.Len]), f.Name, f.Value})

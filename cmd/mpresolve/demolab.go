@@ -275,10 +275,10 @@ func (d *demoLab) close() {
 		l.Close()
 	}
 	if d.lab != nil {
-		d.lab.Close() //nolint:errcheck // the namespaces go with the process
+		d.lab.Close()
 	}
 	d.serving.Wait()
 	if d.dir != "" {
-		os.RemoveAll(d.dir) //nolint:errcheck // a temporary folder
+		os.RemoveAll(d.dir)
 	}
 }

@@ -82,5 +82,5 @@ func freePort() (int, error) {
 		return 0, err
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil //nolint:errcheck // a TCP listener has a TCP address
+	return listener.Addr().(*net.TCPAddr).Port, nil
 }

@@ -146,9 +146,8 @@ func (a *app) printDial(w io.Writer, view dialView, st style) error {
 
 // dialFailed reports a dial that gave no connection.
 func (a *app) dialFailed(address string, elapsed time.Duration, err error) error {
-	message, hint := lookupFailure(err)
 	if a.json {
-		view := dialView{Target: address, ElapsedMS: milliseconds(elapsed), Manager: "none", Paths: []pathView{}, Rejected: []rejectedView{}, Error: message.Error()}
+		view := dialView{Target: address, ElapsedMS: milliseconds(elapsed), Manager: "none", Paths: []pathView{}, Rejected: []rejectedView{}, Error: err.Error()}
 		if err := json.NewEncoder(a.stdout).Encode(view); err != nil {
 			return &exitError{code: exitFailed, err: err}
 		}
@@ -157,14 +156,14 @@ func (a *app) dialFailed(address string, elapsed time.Duration, err error) error
 	if errors.Is(err, resolver.ErrNotFound) {
 		code = exitNotFound
 	}
-	return &exitError{code: code, err: message, hint: hint}
+	return &exitError{code: code, err: err, hint: hintOf(err)}
 }
 
 // carry copies both directions until the peer closes. The end of the input is
 // passed on as a half close. A read of the input that is still waiting when the
 // peer closes is left to the end of the process: there is no way to cancel it.
 func carry(ctx context.Context, conn *dialer.Conn, in io.Reader, out io.Writer) error {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	sent := make(chan error, 1)
 	go func() {

@@ -87,7 +87,7 @@ var (
 func examine(ctx context.Context) machine {
 	m := machine{os: runtime.GOOS, supported: mptcp.Supported()}
 	m.system, m.systemErr = mptcp.ReadSystem()
-	m.blackholed, _ = mptcp.ProbeBlackhole() //nolint:errcheck // without Multipath TCP there is no blackhole either
+	m.blackholed, _ = mptcp.ProbeBlackhole()
 	m.rpFilter, m.interfaces = readRPFilter("/proc/sys/net/ipv4/conf")
 	sources := addrsel.Sources(ctx, []netip.Addr{wellKnown4, wellKnown6})
 	m.source4, m.source6 = sources[0].Addr, sources[1].Addr

@@ -106,7 +106,7 @@ func (a *app) lookup(ctx context.Context, f lookupFlags, args []string) error {
 			return &exitError{code: exitFailed, err: printErr}
 		}
 		if err != nil {
-			a.complain(lookupFailure(err))
+			a.complain(err, hintOf(err))
 			code = max(code, lookupCode(err))
 		}
 		if ctx.Err() != nil {
@@ -135,13 +135,13 @@ func (a *app) printLookup(view lookupView, f lookupFlags, st style) error {
 	return nil
 }
 
-// lookupFailure splits an error into the message and the hint that it carries.
-func lookupFailure(err error) (message error, hint string) {
+// hintOf returns the one thing to try that an error carries, or "".
+func hintOf(err error) string {
 	var e *resolver.Error
 	if errors.As(err, &e) {
-		return err, e.Hint
+		return e.Hint
 	}
-	return err, ""
+	return ""
 }
 
 // lookupCode is the exit code for a failed look-up.

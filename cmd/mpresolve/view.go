@@ -102,7 +102,7 @@ func lookupOne(ctx context.Context, r *resolver.Resolver, t target, types []stri
 	}
 	if err != nil {
 		view.Error = err.Error()
-		_, view.Hint = lookupFailure(err)
+		view.Hint = hintOf(err)
 	}
 	return view, err
 }
