@@ -82,7 +82,7 @@ func only(results []FamilyResult, types []dnswire.Type) []FamilyResult {
 // search goes through the names of the plan until one has addresses. Like the C
 // library it goes on after SERVFAIL and REFUSED, and stops where no server can
 // be asked. What it returns when none has is that of the name that says most.
-func (r *Resolver) search(ctx context.Context, p *plan, types []dnswire.Type) []FamilyResult {
+func (r *Resolver) search(ctx context.Context, p plan, types []dnswire.Type) []FamilyResult {
 	var best []FamilyResult
 	for i, name := range p.names {
 		out := r.start(p, name, types)
@@ -137,107 +137,141 @@ func (e *Error) telling() int {
 	return tellsFailure
 }
 
+// maxTypes is how many questions a look-up has at most.
+const maxTypes = 3
+
 // race is the questions about one name that are out.
 type race struct {
-	types   []dnswire.Type
-	results chan FamilyResult // has room for all: no one waits to send
-	left    atomic.Int32      // questions still out; the last one cancels
-	cancel  context.CancelFunc
-	asked   string
+	*Resolver
+	engine *engine
+	asked  string
+	name   dnswire.Name
+	types  []dnswire.Type
+	ctx    context.Context // of all questions: not the caller's, see gather
+	cancel context.CancelFunc
+	left   atomic.Int32 // questions still out; the last one cancels
+	// results are by place in types. Each is written by its question, and read
+	// once its place has come out of done, which has room for all.
+	results [maxTypes]FamilyResult
+	done    chan int
 }
 
 // start asks all types at once, or one after the other where resolv.conf says
-// single-request. The questions do not end with the caller's context: see
-// gather.
-func (r *Resolver) start(p *plan, name dnswire.Name, types []dnswire.Type) *race {
-	ctx, cancel := context.WithCancel(r.state.base)
-	out := &race{types: types, results: make(chan FamilyResult, len(types)), cancel: cancel, asked: p.asked}
+// single-request.
+func (r *Resolver) start(p plan, name dnswire.Name, types []dnswire.Type) *race {
+	out := &race{
+		Resolver: r, engine: p.engine, asked: p.asked, name: name, types: types,
+		done: make(chan int, len(types)),
+	}
+	out.ctx, out.cancel = context.WithCancel(r.state.base)
 	out.left.Store(int32(len(types))) //nolint:gosec // three at most
 	text := name.String()
-	one := func(t dnswire.Type) {
-		f := FamilyResult{Type: typeName(t), Name: text}
-		var nat64 <-chan struct{}
-		if t == dnswire.TypeAAAA {
-			nat64 = r.discovery(ctx, p.engine, time.Now())
-		}
-		p.engine.family(ctx, &f, p.asked, name, t)
-		if f.found() {
-			r.learnNAT64(ctx, nat64)
-		}
-		out.results <- f
-		if out.left.Add(-1) == 0 {
-			cancel()
-		}
+	for i, t := range types {
+		out.results[i] = FamilyResult{Type: typeName(t), Name: text}
 	}
 	if p.engine.conf.SingleRequest {
-		r.state.ask(func() {
-			for _, t := range types {
-				one(t)
-			}
-		})
+		r.state.ask(out.runAll)
 		return out
 	}
-	for _, t := range types {
-		r.state.ask(func() { one(t) })
+	for i := range types {
+		if !r.state.begin() {
+			out.run(i)
+			continue
+		}
+		go func() {
+			defer r.state.running.Done()
+			out.run(i)
+		}()
 	}
 	return out
 }
 
+func (out *race) runAll() {
+	for i := range out.types {
+		out.run(i)
+	}
+}
+
+// run asks one question.
+func (out *race) run(i int) {
+	f, t := &out.results[i], out.types[i]
+	var nat64 <-chan struct{}
+	if t == dnswire.TypeAAAA {
+		nat64 = out.discovery(out.ctx, out.engine, time.Now())
+	}
+	out.engine.family(out.ctx, f, out.asked, out.name, t)
+	if f.found() {
+		out.learnNAT64(out.ctx, nat64)
+	}
+	out.done <- i
+	if out.left.Add(-1) == 0 {
+		out.cancel()
+	}
+}
+
+// arrivals are the places of the results that have come.
+type arrivals struct {
+	came [maxTypes]bool
+	n    int
+}
+
+func (a *arrivals) add(i int) {
+	a.came[i] = true
+	a.n++
+}
+
 // gather waits for the results as Lookup promises.
 func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
-	var results []FamilyResult
+	var have arrivals
 	var grace <-chan time.Time
-	for len(results) < len(out.types) {
+	for have.n < len(out.types) {
 		select {
-		case f := <-out.results:
-			results = append(results, f)
-			if grace == nil && !r.WaitAll && (r.usable(f) || f.denies()) {
+		case i := <-out.done:
+			have.add(i)
+			f := &out.results[i]
+			if grace == nil && have.n < len(out.types) && !r.WaitAll && (r.usable(f) || f.denies()) {
 				t := time.NewTimer(r.resolutionDelay())
 				defer t.Stop()
 				grace = t.C
 			}
 		case <-grace:
-			return out.inOrder(results, ErrPending) // the rest goes to the cache
+			return out.inOrder(have, ErrPending) // the rest goes to the cache
 		case <-ctx.Done():
-			results = append(results, out.drain(len(results))...)
-			return out.inOrder(results, kindOf(context.Cause(ctx)))
+			out.drain(&have)
+			return out.inOrder(have, kindOf(context.Cause(ctx)))
 		}
 	}
-	return out.inOrder(results, nil)
+	return out.inOrder(have, nil)
 }
 
 // inOrder returns the results in the order asked, with an error of this kind
 // for those that are missing.
-func (out *race) inOrder(results []FamilyResult, missing error) []FamilyResult {
-	ordered := make([]FamilyResult, 0, len(out.types))
-next:
-	for _, t := range out.types {
-		for _, f := range results {
-			if f.Type == typeName(t) {
-				ordered = append(ordered, f)
-				continue next
-			}
+func (out *race) inOrder(have arrivals, missing error) []FamilyResult {
+	ordered := make([]FamilyResult, len(out.types))
+	for i, t := range out.types {
+		if have.came[i] {
+			ordered[i] = out.results[i]
+			continue
 		}
 		err := &Error{Op: opLookup, Name: out.asked, Type: typeName(t), Kind: missing}
-		ordered = append(ordered, FamilyResult{Type: typeName(t), Err: err})
+		ordered[i] = FamilyResult{Type: typeName(t), Err: err}
 	}
 	return ordered
 }
 
-// drain cancels what is out and waits for it. It returns the results that had
-// come in time after all.
-func (out *race) drain(have int) (found []FamilyResult) {
+// drain cancels what is out and waits for it. Results with addresses that had
+// come in time after all count as arrived.
+func (out *race) drain(have *arrivals) {
 	out.cancel()
-	for ; have < len(out.types); have++ {
-		if f := <-out.results; f.found() {
-			found = append(found, f)
+	for n := have.n; n < len(out.types); n++ {
+		if i := <-out.done; out.results[i].found() {
+			have.add(i)
 		}
 	}
-	return found
 }
 
 // usable reports whether f has an address that the merge would keep by itself.
-func (r *Resolver) usable(f FamilyResult) bool {
+func (r *Resolver) usable(f *FamilyResult) bool {
 	for _, a := range f.Addrs {
 		if r.KeepLocal || f.isOwn() || misplaced(a) == "" {
 			return true
@@ -249,7 +283,7 @@ func (r *Resolver) usable(f FamilyResult) bool {
 // denies reports whether f says that the name does not exist, which counts for
 // all types (RFC 8020). Of an AAAA question it does not: some servers say so of
 // every type but A (RFC 4074 section 4.2).
-func (f FamilyResult) denies() bool {
+func (f *FamilyResult) denies() bool {
 	return f.Type == "A" && errors.Is(f.Err, ErrNoSuchName)
 }
 
@@ -291,11 +325,14 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 // It returns those held back, or true when there is nothing more to yield.
 func (r *Resolver) stream(ctx context.Context, out *race, yield func(FamilyResult, error) bool) (held []FamilyResult, end bool) {
 	found := false
+	var have arrivals
 	var grace <-chan time.Time
-	for have := 0; have < len(out.types); have++ {
+	for have.n < len(out.types) {
 		select {
-		case f := <-out.results:
-			held = append(held, f)
+		case i := <-out.done:
+			have.add(i)
+			f := &out.results[i]
+			held = append(held, *f)
 			if found = found || f.found(); !found {
 				if f.denies() {
 					t := time.NewTimer(r.resolutionDelay())
@@ -306,14 +343,14 @@ func (r *Resolver) stream(ctx context.Context, out *race, yield func(FamilyResul
 			}
 			grace = nil
 			if !yieldAll(held, yield) {
-				out.drain(have + 1)
+				out.drain(&have)
 				return nil, true
 			}
 			held = nil
 		case <-grace:
-			return out.inOrder(held, ErrPending), false
+			return out.inOrder(have, ErrPending), false
 		case <-ctx.Done():
-			out.drain(have)
+			out.drain(&have)
 			why := context.Cause(ctx)
 			yield(FamilyResult{}, &Error{Op: opLookup, Name: out.asked, Kind: kindOf(why), Err: why})
 			return nil, true

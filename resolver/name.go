@@ -22,20 +22,20 @@ type plan struct {
 }
 
 // plan decides what to do with a name; its errors are *Error.
-func (r *Resolver) plan(name string) (*plan, error) {
+func (r *Resolver) plan(name string) (plan, error) {
 	now := time.Now()
 	e, err := r.prepare(now)
 	if err != nil {
-		return nil, settingsError(name, err)
+		return plan{}, settingsError(name, err)
 	}
-	p := &plan{asked: name, engine: e}
-	if addr, err := netip.ParseAddr(name); err == nil {
+	p := plan{asked: name, engine: e}
+	if addr, ok := literal(name); ok {
 		p.ready = byFamily(name, protoLiteral, []netip.Addr{addr.Unmap()})
 		return p, nil
 	}
 	ascii, wire, err := checkName(name)
 	if err != nil {
-		return nil, badName(name, err)
+		return plan{}, badName(name, err)
 	}
 	if special, err := specialUse(name, wire); special != nil || err != nil {
 		p.ready = special
@@ -47,6 +47,16 @@ func (r *Resolver) plan(name string) (*plan, error) {
 	}
 	p.names = r.candidates(e, ascii, wire)
 	return p, nil
+}
+
+// literal reads an IP address. Most names are seen to be none at once: no
+// top-level domain ends in a digit.
+func literal(name string) (netip.Addr, bool) {
+	if name == "" || strings.IndexByte(name, ':') < 0 && (name[len(name)-1] < '0' || name[len(name)-1] > '9') {
+		return netip.Addr{}, false
+	}
+	addr, err := netip.ParseAddr(name)
+	return addr, err == nil
 }
 
 // candidates are the name as it is and with the search list's domains.

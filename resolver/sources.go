@@ -35,8 +35,12 @@ type knownSource struct {
 
 // find returns this host's source address for each address of the families.
 func (m *sourceMemory) find(ctx context.Context, families []FamilyResult, now time.Time) map[netip.Addr]Source {
-	found := make(map[netip.Addr]Source)
-	var unknown []netip.Addr
+	n := 0
+	for _, f := range families {
+		n += len(f.Addrs)
+	}
+	found := make(map[netip.Addr]Source, n)
+	unknown := make([]netip.Addr, 0, n)
 	m.mu.Lock()
 	for _, f := range families {
 		for _, a := range f.Addrs {

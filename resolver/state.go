@@ -174,14 +174,25 @@ func (r *Resolver) addressPolicy(now time.Time) addrsel.Policy {
 // ask runs f in a goroutine that Close waits for. After Close it runs f here:
 // the context of every question has ended then, so it is soon over.
 func (s *state) ask(f func()) {
-	s.mu.Lock()
-	if !s.closed {
-		s.running.Go(f)
-		s.mu.Unlock()
+	if !s.begin() {
+		f()
 		return
 	}
-	s.mu.Unlock()
-	f()
+	go func() {
+		defer s.running.Done()
+		f()
+	}()
+}
+
+// begin counts a goroutine in, which has to say running.Done; false after Close.
+func (s *state) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
 }
 
 func (s *state) close() {

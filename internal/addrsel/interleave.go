@@ -29,13 +29,16 @@ func Interleave(r []Ranked, preferredFamilyCount int) []Ranked {
 	return interleave(out, r[reachable:], preferredFamilyCount)
 }
 
+// usual is how many destinations of a family most names have at most.
+const usual = 8
+
 // interleave appends r to out, families mixed.
 func interleave(out, r []Ranked, count int) []Ranked {
 	if len(r) == 0 {
 		return out
 	}
 	firstIs6 := isIPv6(r[0])
-	var first, other []int // places in r
+	first, other := make([]int, 0, usual), make([]int, 0, usual) // places in r
 	for i := range r {
 		if isIPv6(r[i]) == firstIs6 {
 			first = append(first, i)

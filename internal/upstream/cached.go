@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -37,9 +38,10 @@ type cached struct {
 func (c *cached) Exchange(ctx context.Context, q Query) (Reply, error) {
 	var room [dnswire.MaxKeyLen]byte
 	key := q.AppendKey(room[:0], q.DO, q.CD)
+	var msgRoom [cachedRoom]byte
 	now := c.now()
-	if msg, info, ok := c.cache.Get(make([]byte, 0, cachedRoom), key, now); ok {
-		return Reply{Msg: msg, Proto: "cache", Age: info.Age}, nil
+	if msg, info, ok := c.cache.Get(msgRoom[:0], key, now); ok {
+		return Reply{Msg: bytes.Clone(msg), Proto: "cache", Age: info.Age}, nil
 	}
 	if err := c.failures.get(q, now); err != nil {
 		return Reply{}, err

@@ -100,13 +100,18 @@ func (f *failover) Exchange(ctx context.Context, q Query) (Reply, error) {
 		}
 		out = combine(out, f.from(ctx, members, q), q)
 	}
+	return out.reply, whole(out.err, time.Since(start))
+}
+
+// whole is an error with the time that all tries took together.
+func whole(err error, elapsed time.Duration) error {
 	var e *Error
-	if errors.As(out.err, &e) {
-		whole := *e
-		whole.Elapsed = time.Since(start)
-		return Reply{}, &whole
+	if err == nil || !errors.As(err, &e) {
+		return err
 	}
-	return out.reply, out.err
+	all := *e
+	all.Elapsed = elapsed
+	return &all
 }
 
 // order returns the servers, those with a penalty last.
