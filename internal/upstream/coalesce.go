@@ -6,10 +6,10 @@ import (
 )
 
 // Coalesce lets equal queries in flight share one exchange: what many ask at
-// once is asked once, and a forger finds one query to guess at, not many. A
-// caller that gives up leaves the exchange to the others; when the last one
-// has left it is cancelled. The exchange has the values of the first caller's
-// context, and no one's deadline.
+// once is asked once, and a forger finds one query to guess at, not many. The
+// first to ask does so in its own name and with its own context; when it gives
+// up, the exchange ends and one of the others asks anew. A caller that gives up
+// while it waits for another's exchange leaves alone.
 func Coalesce(next Exchanger) Exchanger {
 	return &coalesce{next: next, calls: map[Query]*call{}}
 }
@@ -17,73 +17,66 @@ func Coalesce(next Exchanger) Exchanger {
 type coalesce struct {
 	next Exchanger
 
-	mu    sync.Mutex // guards calls and the waiters of each
+	mu    sync.Mutex // guards calls and done of each
 	calls map[Query]*call
 }
 
-// call is one exchange in flight. Its goroutine belongs to the callers: the
-// last to leave waits for it.
+// call is one exchange in flight.
 type call struct {
-	waiters int
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when out is set
-	out     outcome
+	done chan struct{} // closed when out is set; nil until someone waits
+	out  outcome
+	// abandoned: out says only that the one who asked gave up.
+	abandoned bool
 }
 
 func (c *coalesce) Exchange(ctx context.Context, q Query) (Reply, error) {
-	f := c.join(ctx, q)
-	select {
-	case <-f.done:
-		return f.out.reply, f.out.err
-	case <-ctx.Done():
-		c.leave(f, q)
-		return Reply{}, &Error{Query: q, Timeout: isTimeout(ctx.Err()), Err: context.Cause(ctx)}
+	for {
+		f, done := c.join(q)
+		if done == nil {
+			return c.run(ctx, f, q)
+		}
+		select {
+		case <-done:
+			if !f.abandoned {
+				return f.out.reply, f.out.err
+			}
+		case <-ctx.Done():
+			return Reply{}, &Error{Query: q, Timeout: isTimeout(ctx.Err()), Err: context.Cause(ctx)}
+		}
 	}
 }
 
-// join finds the exchange for q or begins one.
-func (c *coalesce) join(ctx context.Context, q Query) *call {
+// join finds the exchange for q and returns the end to wait for, or begins one,
+// which the caller is to run.
+func (c *coalesce) join(q Query) (*call, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.calls[q]
 	if f == nil {
-		f = &call{done: make(chan struct{})}
-		ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		f = &call{abandoned: true} // until it has ended well
 		c.calls[q] = f
-		go c.run(ctx, f, q)
+		return f, nil
 	}
-	f.waiters++
-	return f
+	if f.done == nil {
+		f.done = make(chan struct{})
+	}
+	return f, f.done
 }
 
-func (c *coalesce) run(ctx context.Context, f *call, q Query) {
-	defer close(f.done)
-	defer f.cancel()
-	f.out.reply, f.out.err = c.next.Exchange(ctx, q)
+// run is the exchange, for all who wait for it.
+func (c *coalesce) run(ctx context.Context, f *call, q Query) (Reply, error) {
+	defer c.end(f, q)
+	reply, err := c.next.Exchange(ctx, q)
+	f.out = outcome{reply, err}
+	f.abandoned = err != nil && ended(ctx) != nil
+	return reply, err
+}
+
+func (c *coalesce) end(f *call, q Query) {
 	c.mu.Lock()
-	c.forget(f, q)
-	c.mu.Unlock()
-}
-
-// leave takes a caller off the exchange, and ends it when that was the last.
-func (c *coalesce) leave(f *call, q Query) {
-	c.mu.Lock()
-	f.waiters--
-	last := f.waiters == 0
-	if last {
-		c.forget(f, q)
-	}
-	c.mu.Unlock()
-	if last {
-		f.cancel()
-		<-f.done
-	}
-}
-
-// forget takes the exchange out of the map, unless a newer one is there. The
-// lock is held.
-func (c *coalesce) forget(f *call, q Query) {
-	if c.calls[q] == f {
-		delete(c.calls, q)
+	defer c.mu.Unlock()
+	delete(c.calls, q)
+	if f.done != nil {
+		close(f.done)
 	}
 }

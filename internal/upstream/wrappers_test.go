@@ -83,8 +83,8 @@ func TestCoalesceTellsQueriesApart(t *testing.T) {
 	})
 }
 
-// TestCoalesceCancel: one caller's leaving is its own; the last one's ends the
-// exchange.
+// TestCoalesceCancel: when the one who asks gives up, another asks anew; one who
+// waits leaves alone.
 func TestCoalesceCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
@@ -102,20 +102,27 @@ func TestCoalesceCancel(t *testing.T) {
 		}
 		first, firstDone := ask()
 		second, secondDone := ask()
-		first()
-		if err := <-firstDone; !errors.Is(err, context.Canceled) || g.canceled.Load() != 0 {
-			t.Fatalf("first: %v, %d exchanges canceled", err, g.canceled.Load())
-		}
-		second()
-		if err := <-secondDone; !errors.Is(err, context.Canceled) || g.canceled.Load() != 1 {
-			t.Errorf("second: %v, %d exchanges canceled, want 1", err, g.canceled.Load())
-		}
 		third, thirdDone := ask()
 		defer third()
-		close(g.open)
-		if err := <-thirdDone; err != nil || g.calls.Load() != 2 {
-			t.Errorf("third: %v, %d exchanges, want a fresh one", err, g.calls.Load())
+		expect := func(who string, done chan error, want error, calls, canceled int32) {
+			t.Helper()
+			if err := <-done; !errors.Is(err, want) {
+				t.Errorf("%s: got %v, want %v", who, err, want)
+			}
+			synctest.Wait()
+			if g.calls.Load() != calls || g.canceled.Load() != canceled {
+				t.Errorf("%s: %d exchanges, %d canceled; want %d, %d", who, g.calls.Load(), g.canceled.Load(), calls, canceled)
+			}
 		}
+		first()
+		expect("first, who asked", firstDone, context.Canceled, 2, 1)
+		fourth, fourthDone := ask()
+		fourth()
+		expect("fourth, who waited", fourthDone, context.Canceled, 2, 1)
+		close(g.open)
+		expect("third", thirdDone, nil, 2, 1)
+		expect("second", secondDone, nil, 2, 1)
+		second()
 	})
 }
 
