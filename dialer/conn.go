@@ -54,7 +54,7 @@ func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin
 	}
 	c.subflows = &subflows{
 		wire: c, token: c.id, first: c.remote, key: t.key(),
-		memory: d.memory, managers: &d.managers, late: look, probe: d.probeHost,
+		memory: d.memory, managers: &d.managers, attach: c.attacher(d.brokerPath()), late: look, probe: d.probeHost,
 		joiner: joiner{
 			port: c.remote.Port(), max: d.maxSubflows(), timeout: d.joinTimeout(),
 			ipv4Only: s.ipv4Only(), probe: d.Probe,

@@ -82,6 +82,10 @@ type Dialer struct {
 	// closed at once, tells another MPTCP host from a closed port. That host's
 	// application sees a connection without data.
 	Probe bool
+	// Broker is the socket of the broker that adds the subflows where this
+	// process may not: "" is the daemon's, BrokerOff none. A broker that is
+	// absent, slow or dies costs the subflows, never the connection.
+	Broker string
 
 	managers sharedManager // the path manager that the connections share
 
@@ -174,11 +178,11 @@ func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Ti
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
+	if len(t.candidates) == 1 {
+		return d.connectOnly(ctx, t)
+	}
 	connect := func(ctx context.Context, remote netip.AddrPort) (*stream, error) {
 		return d.connectTCP(ctx, remote, t.want)
-	}
-	if len(t.candidates) == 1 {
-		return connectOnly(ctx, t.candidates[0], connect)
 	}
 	run := newDriver(newRace(d.ResolutionDelay, d.ConnectionAttemptDelay), begin, connect)
 	s, won, err := run.run(ctx, look.answers())
@@ -189,10 +193,10 @@ func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Ti
 	return s, run.log, err
 }
 
-// connectOnly makes one attempt.
-func connectOnly(ctx context.Context, remote netip.AddrPort, connect connectFunc[*stream]) (*stream, []Attempt, error) {
-	begin := time.Now()
-	s, err := connect(ctx, remote)
+// connectOnly connects to the only candidate.
+func (d *Dialer) connectOnly(ctx context.Context, t target) (*stream, []Attempt, error) {
+	begin, remote := time.Now(), t.candidates[0]
+	s, err := d.connectTCP(ctx, remote, t.want)
 	log := []Attempt{{Remote: remote, Elapsed: time.Since(begin), Err: mapContextError(err)}}
 	if err != nil {
 		return nil, log, errAllFailed

@@ -66,7 +66,8 @@ type Join struct {
 type Report struct {
 	// Name is the name dialled, "" for a literal address or a record.
 	Name string
-	// Manager says who adds subflows: "direct" (this process), "kernel" (the
+	// Manager says who adds subflows: "direct" (this process), "broker" (for
+	// this process, see Dialer.Broker), "kernel" (the
 	// kernel's own path manager, for addresses that the peer announces), or
 	// "none".
 	Manager string
@@ -105,7 +106,7 @@ func (c *Conn) Report() Report {
 	} else {
 		c.reportUntried(&r)
 	}
-	if r.Manager != managerDirect {
+	if r.Manager != managerDirect && r.Manager != managerBroker {
 		c.markKernelJoins(&r)
 	}
 	return r

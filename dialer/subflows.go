@@ -44,7 +44,8 @@ type subflows struct {
 	key      string         // of the memory: the name with the port
 	memory   *hostid.Memory
 	managers *sharedManager
-	late     *lookup // where further addresses come from
+	attach   attachFunc // asks the broker; nil: nobody
+	late     *lookup    // where further addresses come from
 	probe    func(ctx context.Context, remote netip.AddrPort) hostid.Outcome
 
 	// Owned by the goroutine.
@@ -57,7 +58,7 @@ type subflows struct {
 	mu      sync.Mutex // guards all below
 	joiner  joiner
 	failure error         // why this process manages no path, nil when it does
-	direct  bool          // the path manager was opened
+	via     string        // managerDirect or managerBroker, "" while there is no path manager
 	begun   bool          // the first candidates were given to the joiner
 	open    bool          // the look-up may still bring addresses
 	ended   bool          // the goroutine has ended
@@ -91,12 +92,12 @@ func (s *subflows) stop() {
 // run is the goroutine.
 func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 	defer s.end()
-	pm, err := s.managers.acquire()
+	pm, release, err := s.manage(ctx)
 	if err != nil {
 		s.giveUp(candidates, err)
 		return
 	}
-	defer s.managers.release() //nolint:errcheck // nobody is left to be told
+	defer release()
 	s.pm = pm
 	events, err := pm.Subscribe(s.token)
 	if err != nil {
@@ -104,7 +105,6 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 		return
 	}
 	defer events.Close()
-	s.update(func() { s.direct = true })
 	s.feed(ctx, offered{s.choices(candidates)})
 	s.update(func() { s.begun = true })
 	s.loop(ctx, events.Events())
@@ -120,7 +120,7 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 			return
 		case e, ok := <-events:
 			if !ok {
-				s.fail(mptcp.ErrClosed)
+				s.fail(lost(s.pm))
 				return
 			}
 			if e.Type == mptcp.Closed {

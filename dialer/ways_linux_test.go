@@ -219,6 +219,9 @@ func TestSlowFamilyAfterConnect(t *testing.T) {
 // childEnv makes the test binary dial as a program of its own: see TestMain.
 const childEnv = "MPRESOLVE_DIALER_CHILD"
 
+// childBrokerEnv is the broker's socket for such a program.
+const childBrokerEnv = "MPRESOLVE_DIALER_CHILD_BROKER"
+
 // childReport is what such a program prints.
 type childReport struct {
 	Manager, Why, Fallback string
@@ -235,7 +238,7 @@ func dialAsChild(text string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	var d Dialer
+	d := Dialer{Broker: os.Getenv(childBrokerEnv)}
 	c, err := d.Connect(ctx, set)
 	if err != nil {
 		return err
@@ -262,7 +265,7 @@ func TestUnprivileged(t *testing.T) {
 					t.Fatal(err)
 				}
 				serve(t, w.server, false)
-				r := dialWithout(t, unix.CAP_NET_ADMIN, record(server1v6, server2v6))
+				r := dialWithout(t, unix.CAP_NET_ADMIN, BrokerOff, record(server1v6, server2v6))
 				want := childReport{Manager: managerKernel, Why: whyNotAllowed + "; " + whyKernel}
 				if manager == mptcp.UserspacePathManager {
 					want = childReport{Manager: managerNone, Why: whyNobody}
@@ -280,14 +283,14 @@ func TestUnprivileged(t *testing.T) {
 
 // dialWithout dials in a process that has all of this one's capabilities but
 // one, and returns its report.
-func dialWithout(t *testing.T, capability uintptr, set mpaddr.Addr) (r childReport) {
+func dialWithout(t *testing.T, capability uintptr, broker string, set mpaddr.Addr) (r childReport) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(timeout(t), exe)
-	cmd.Env = append(os.Environ(), childEnv+"="+set.String())
+	cmd.Env = append(os.Environ(), childEnv+"="+set.String(), childBrokerEnv+"="+broker)
 	var out []byte
 	done := make(chan error)
 	go func() {

@@ -3,12 +3,14 @@ package dialer
 import (
 	"errors"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
 // Who adds subflows, in Report.Manager.
 const (
 	managerDirect = "direct"
+	managerBroker = "broker"
 	managerKernel = "kernel"
 	managerNone   = "none"
 )
@@ -20,6 +22,7 @@ const (
 	whyOne        = whyDirect + "; there is no further address to add"
 	whyKernel     = "the connection belongs to the kernel's own path manager (net.mptcp.path_manager=kernel), which joins only addresses that the peer announces"
 	whyNotAllowed = "this process has no CAP_NET_ADMIN"
+	whyBroker     = whyNotAllowed + "; the broker adds the subflows"
 	whyNobody     = whyNotAllowed + ", and the userspace path manager is selected (net.mptcp.path_manager=userspace), so the kernel adds nothing by itself"
 )
 
@@ -32,21 +35,40 @@ func (c *Conn) manager() (manager, why string) {
 		return managerNow(whyOne)
 	}
 	c.subflows.mu.Lock()
-	direct, failure := c.subflows.direct, c.subflows.failure
+	via, failure := c.subflows.via, c.subflows.failure
 	c.subflows.mu.Unlock()
 	switch {
-	case failure == nil && direct:
+	case failure == nil && via == managerBroker:
+		return managerBroker, whyBroker
+	case failure == nil && via == managerDirect:
 		return managerDirect, whyDirect
 	case errors.Is(failure, mptcp.ErrKernelManaged):
 		return managerKernel, whyKernel
-	case failure == nil || errors.Is(failure, mptcp.ErrNotPermitted):
+	case errors.Is(failure, broker.ErrGone):
+		return managerNone, "no more subflows are added, and those there are stay: " + failure.Error()
+	case failure == nil:
 		return managerNow(whyDirect)
+	case errors.Is(failure, mptcp.ErrNotPermitted):
+		manager, why = managerNow(whyDirect)
+		return manager, why + brokerReason(failure)
 	}
 	manager, _ = managerNow(whyDirect)
 	if manager == managerDirect {
 		manager = managerNone
 	}
 	return manager, "the path manager cannot be used: " + failure.Error()
+}
+
+// brokerReason is the clause that says why there is no help from the broker; ""
+// where none was asked.
+func brokerReason(failure error) string {
+	switch {
+	case errors.Is(failure, broker.ErrAbsent):
+		return "; there is no broker either"
+	case errors.Is(failure, broker.ErrRefused), failure != mptcp.ErrNotPermitted: //nolint:errorlint // alone: no broker was asked
+		return "; the broker does not help either: " + failure.Error()
+	}
+	return ""
 }
 
 // managerNow says who would add subflows to a connection made now; direct is

@@ -1,0 +1,98 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/broker"
+	"github.com/af-multipath/mpresolve/internal/mptcp"
+)
+
+// BrokerOff is the [Dialer].Broker with which no broker is asked.
+const BrokerOff = "off"
+
+// brokerTimeout is how long a connection waits for the broker to take it on. It
+// works without subflows meanwhile.
+const brokerTimeout = 500 * time.Millisecond
+
+// attachFunc makes the broker's path manager of one connection.
+type attachFunc func(ctx context.Context) (mptcp.PathManager, error)
+
+// brokerPath returns the broker's socket, "" when none is to be asked.
+func (d *Dialer) brokerPath() string {
+	switch d.Broker {
+	case "":
+		return broker.DefaultPath
+	case BrokerOff:
+		return ""
+	}
+	return d.Broker
+}
+
+// attacher returns how c gets a path manager from the broker, nil when none is
+// to be asked.
+func (c *Conn) attacher(path string) attachFunc {
+	if path == "" {
+		return nil
+	}
+	return func(ctx context.Context) (mptcp.PathManager, error) {
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return nil, err
+		}
+		return broker.Attach(ctx, path, raw)
+	}
+}
+
+// manage gets a path manager: this process's own, or where it may have none the
+// broker's. release gives it back.
+func (s *subflows) manage(ctx context.Context) (pm mptcp.PathManager, release func(), err error) {
+	pm, err = s.managers.acquire()
+	if err == nil {
+		s.update(func() { s.via = managerDirect })
+		return pm, func() { _ = s.managers.release() }, nil // nobody is left to be told
+	}
+	if s.attach == nil || !errors.Is(err, mptcp.ErrNotPermitted) {
+		return nil, nil, err
+	}
+	pm, failure := s.brokered(ctx)
+	if failure != nil {
+		return nil, nil, fmt.Errorf("%w; %w", err, failure)
+	}
+	s.update(func() { s.via = managerBroker })
+	return pm, interruptManager(ctx, pm), nil
+}
+
+// brokered gets a path manager from the broker, in time.
+func (s *subflows) brokered(ctx context.Context) (mptcp.PathManager, error) {
+	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
+	defer cancel()
+	return s.attach(ctx)
+}
+
+// interruptManager closes a path manager when ctx is done, so that no command
+// to a broker that hangs holds up the end of the connection. The function it
+// returns closes it too, and returns when nothing of it runs any more.
+func interruptManager(ctx context.Context, pm mptcp.PathManager) (release func()) {
+	ended := make(chan struct{})
+	forget := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = pm.Close() // its subflows stay; nobody is left to be told
+	})
+	return func() {
+		if !forget() {
+			<-ended
+		}
+		_ = pm.Close() // as above
+	}
+}
+
+// lost returns why a path manager gives no more events.
+func lost(pm mptcp.PathManager) error {
+	if ended, ok := pm.(interface{ Err() error }); ok && ended.Err() != nil {
+		return ended.Err()
+	}
+	return mptcp.ErrClosed
+}
