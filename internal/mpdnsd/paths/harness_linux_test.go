@@ -48,10 +48,13 @@ func (k hostKernel) SetPathManager(name string) error {
 	return k.host.Do(func() error { return mptcp.SetPathManager(name) })
 }
 
-func (k hostKernel) Endpoints() ([]mptcp.Endpoint, error)     { return in(k.host, mptcp.Endpoints) }
-func (k hostKernel) Limits() (mptcp.Limits, error)            { return in(k.host, mptcp.ReadLimits) }
+func (k hostKernel) Endpoints() ([]mptcp.Endpoint, error) { return in(k.host, mptcp.Endpoints) }
+
+func (k hostKernel) Limits() (mptcp.Limits, error) { return in(k.host, mptcp.ReadLimits) }
+
 func (k hostKernel) Connections() ([]mptcp.Connection, error) { return in(k.host, mptcp.Connections) }
-func (k hostKernel) Subflows() ([]mptcp.SubflowState, error)  { return in(k.host, mptcp.Subflows) }
+
+func (k hostKernel) Subflows() ([]mptcp.SubflowState, error) { return in(k.host, mptcp.Subflows) }
 
 // rig is a lab with a client and a server of three links each.
 type rig struct {
