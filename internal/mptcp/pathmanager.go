@@ -29,7 +29,8 @@ type Subflow struct {
 	// keeps it taken. Needed to create one from an address, and not used for
 	// wildcards, which have WildcardIDv4 and WildcardIDv6.
 	LocalID uint8
-	// Backup asks the peer to use the subflow only when no other can be.
+	// Backup asks the peer to use the subflow only when no other can be. From a
+	// wildcard the kernel forgets it: there SetBackup is needed afterwards.
 	Backup bool
 	// IfIndex binds the subflow to an interface; 0 does not.
 	IfIndex int
