@@ -245,6 +245,8 @@ func (a *listenAnnouncer) inform(f *followed) {
 		case err == nil:
 			f.told[addr] = id
 			a.stats.Announced++
+		case errors.Is(err, mptcp.ErrLocalID):
+			// The peer has joined it by itself, and the kernel gave it an id.
 		case errors.Is(err, mptcp.ErrUnknownToken), errors.Is(err, mptcp.ErrKernelManaged):
 			delete(a.conns, f.token) // it has ended, or is none of ours
 			return

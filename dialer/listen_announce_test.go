@@ -90,8 +90,10 @@ func TestListenAnnouncer(t *testing.T) {
 		got := commands(fake)
 		slices.SortFunc(got[2:4], func(a, b mptcptest.Call) int { return int(b.ID) - int(a.ID) }) // in any order
 		want := []mptcptest.Call{
-			announced(253, "2001:db8::1"), announced(252, "198.51.100.1"),
-			{Op: "remove", ID: 253}, {Op: "remove", ID: 252},
+			announced(253, "2001:db8::1"),
+			announced(252, "198.51.100.1"),
+			{Op: "remove", ID: 253},
+			{Op: "remove", ID: 252},
 			announced(251, "198.51.100.1"),
 		}
 		if !slices.Equal(got, want) {

@@ -298,6 +298,27 @@ func TestListenWithdrawUnannounced(t *testing.T) {
 	})
 }
 
+// TestListenSlowAccept: a connection that waited to be accepted, and was joined
+// meanwhile, is not told of what its peer has found by itself.
+func TestListenSlowAccept(t *testing.T) {
+	inListenLab(t, ListenConfig{}, record(server1v4, server2v4), func(t *testing.T, w *listenWorld) {
+		var d Dialer
+		c := connect(t, &d, record(server1v4, server2v4))
+		if err := c.WaitJoins(timeout(t)); err != nil {
+			t.Fatal(err)
+		}
+		a := w.echoing(t)
+		echo(t, c)
+		w.rebind(t, record(server1v4, server2v4)) // the same again
+		if r := w.l.Report(); r.Failed != 0 || r.Announced != 0 {
+			t.Errorf("report %+v", r)
+		}
+		w.rebind(t, record(server1v4))
+		until(t, "one path", func() bool { return a.LocalAddrs().SameSet(record(server1v4)) })
+		echo(t, c)
+	})
+}
+
 // TestListenLastPath: an address is not withdrawn from a connection that has no
 // other path.
 func TestListenLastPath(t *testing.T) {

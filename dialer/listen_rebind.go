@@ -196,7 +196,7 @@ func (l *Listener) lose(s *listenSocket, err error) {
 // commit makes the new set the one in use.
 func (l *Listener) commit(r *rebinding) {
 	closeListeners(r.dropped) // those closed already do not mind
-	l.sockets = append(r.kept, r.sockets...)
+	l.sockets = slices.Concat(r.kept, r.sockets)
 	l.port, l.results = r.port, r.results
 	for _, s := range r.sockets {
 		l.group.Go(func() { l.run(s) })

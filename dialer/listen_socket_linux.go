@@ -80,7 +80,7 @@ func takesIPv4(fd int) bool {
 // fileListener hands a listening socket to package net. It takes fd over.
 func fileListener(fd int) (*net.TCPListener, error) {
 	f := os.NewFile(uintptr(fd), "")
-	defer f.Close() //nolint:errcheck // the listener has a descriptor of its own by then
+	defer f.Close() // the listener has a descriptor of its own by then
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, err
