@@ -36,24 +36,37 @@ type cached struct {
 }
 
 func (c *cached) Exchange(ctx context.Context, q Query) (Reply, error) {
-	var room [dnswire.MaxKeyLen]byte
-	key := q.AppendKey(room[:0], q.DO, q.CD)
-	var msgRoom [cachedRoom]byte
-	now := c.now()
-	if msg, info, ok := c.cache.Get(msgRoom[:0], key, now); ok {
-		return Reply{Msg: bytes.Clone(msg), Proto: "cache", Age: info.Age}, nil
-	}
-	if err := c.failures.get(q, now); err != nil {
-		return Reply{}, err
+	if reply, ok, err := c.known(q, c.now()); ok {
+		return reply, err
 	}
 	reply, err := c.next.Exchange(ctx, q)
+	c.learn(ctx, q, reply.Msg, err)
+	return reply, err
+}
+
+// known is what the cache has on q. (It is apart from Exchange so that its
+// buffers do not lie on the stack while an upstream is asked: that of a young
+// goroutine is small.)
+func (c *cached) known(q Query, now time.Time) (reply Reply, ok bool, err error) {
+	var keyRoom [dnswire.MaxKeyLen]byte
+	var msgRoom [cachedRoom]byte
+	key := q.AppendKey(keyRoom[:0], q.DO, q.CD)
+	if msg, info, ok := c.cache.Get(msgRoom[:0], key, now); ok {
+		return Reply{Msg: bytes.Clone(msg), Proto: "cache", Age: info.Age}, true, nil
+	}
+	err = c.failures.get(q, now)
+	return Reply{}, err != nil, err
+}
+
+// learn keeps what next returned.
+func (c *cached) learn(ctx context.Context, q Query, msg []byte, err error) {
+	var keyRoom [dnswire.MaxKeyLen]byte
 	switch {
 	case err == nil:
-		c.cache.Put(key, reply.Msg, c.now())
+		c.cache.Put(q.AppendKey(keyRoom[:0], q.DO, q.CD), msg, c.now())
 	case ended(ctx) == nil:
 		c.failures.put(q, err, c.now())
 	}
-	return reply, err
 }
 
 // failures remembers errors for a short time.

@@ -94,24 +94,27 @@ func (f *failover) Exchange(ctx context.Context, q Query) (Reply, error) {
 	start := time.Now()
 	members := f.order(start)
 	out := f.from(ctx, members, q)
+	if out.err == nil {
+		return out.reply, nil
+	}
+	return f.again(ctx, members, q, out, start)
+}
+
+// again goes through the servers for the rounds that are left after the first.
+func (f *failover) again(ctx context.Context, members []*member, q Query, out outcome, start time.Time) (Reply, error) {
 	for round := 1; round < f.rounds && out.err != nil && ended(ctx) == nil; round++ {
 		if !isTimeout(out.err) && !pause(ctx, retryPause/2+rand.N(retryPause/2)) { //nolint:gosec // jitter, not a secret
 			break
 		}
 		out = combine(out, f.from(ctx, members, q), q)
 	}
-	return out.reply, whole(out.err, time.Since(start))
-}
-
-// whole is an error with the time that all tries took together.
-func whole(err error, elapsed time.Duration) error {
 	var e *Error
-	if err == nil || !errors.As(err, &e) {
-		return err
+	if errors.As(out.err, &e) {
+		whole := *e
+		whole.Elapsed = time.Since(start)
+		return Reply{}, &whole
 	}
-	all := *e
-	all.Elapsed = elapsed
-	return &all
+	return out.reply, out.err
 }
 
 // order returns the servers, those with a penalty last.
@@ -150,9 +153,17 @@ func (m *member) punished(now time.Time) bool { return now.UnixNano() < m.until.
 // from asks the first of members, and those after it when it is of no use or
 // silent for too long.
 func (f *failover) from(ctx context.Context, members []*member, q Query) outcome {
-	if len(members) == 1 || f.opts.Hedge < 0 {
+	switch {
+	case len(members) == 1:
+		return f.ask(ctx, ctx, members[0], q)
+	case f.opts.Hedge < 0:
 		return f.inTurn(ctx, members, q)
 	}
+	return f.hedged(ctx, members, q)
+}
+
+// hedged asks the first, and those after it too when it is silent for too long.
+func (f *failover) hedged(ctx context.Context, members []*member, q Query) outcome {
 	own, cancelOwn := context.WithCancel(ctx)
 	defer cancelOwn()
 	others, cancelOthers := context.WithCancel(ctx)

@@ -137,6 +137,11 @@ func (s *Server) try(ctx context.Context, q Query) (Reply, string, error) {
 	if err != nil || !edns || !chokesOnEDNS(reply.RCode()) {
 		return reply, proto, err
 	}
+	return s.withoutEDNS(ctx, q)
+}
+
+// withoutEDNS asks once more, plainly, and remembers it if that is the remedy.
+func (s *Server) withoutEDNS(ctx context.Context, q Query) (Reply, string, error) {
 	plain, proto, err := s.once(ctx, q, false)
 	if err == nil && !chokesOnEDNS(plain.RCode()) {
 		s.forgetEDNS()
