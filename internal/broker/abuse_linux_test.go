@@ -2,10 +2,19 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
 // TestAbuse: a message that breaks the rules ends the client with the reason,
@@ -92,4 +101,130 @@ func TestNoDescriptorKept(t *testing.T) {
 	noMoreFDs(t, before+2) // both ends of the unix socket
 	c.Close()
 	noMoreFDs(t, before)
+}
+
+// TestStuckClient: a client that does not read for too long loses its place.
+func TestStuckClient(t *testing.T) {
+	h := hooks{make(chan string, 8)}
+	config := h.config()
+	config.Limits.WriteTimeout = 50 * time.Millisecond
+	f, b := serveFakes(t, config)
+	dialRaw(t, b).hello(f.connect(t, token))
+	h.expect(t, "attach 1001")
+	// Not faster than the broker takes them, so that they fill the socket.
+	for deadline := time.Now().Add(eventTimeout); len(h.calls) == 0 && time.Now().Before(deadline); {
+		f.Emit(mptcp.Event{Type: mptcp.SubflowPriority, Token: token})
+		runtime.Gosched()
+	}
+	h.expect(t, "detach 1001")
+}
+
+// TestStopWithStuckClient: the broker's end does not wait for a client.
+func TestStopWithStuckClient(t *testing.T) {
+	h := hooks{make(chan string, 8)}
+	config := h.config()
+	config.Limits.WriteTimeout = time.Hour
+	f, b := serveFakes(t, config)
+	dialRaw(t, b).hello(f.connect(t, token))
+	h.expect(t, "attach 1001")
+	for range 20000 {
+		f.Emit(mptcp.Event{Type: mptcp.SubflowPriority, Token: token})
+		runtime.Gosched()
+	}
+	b.stop()
+	h.expect(t, "detach 1001")
+}
+
+// TestLog: who attached, and who was refused, can be read in the log; a flood
+// of refusals cannot fill it.
+func TestLog(t *testing.T) {
+	var log strings.Builder
+	f, b := serveFakes(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	c := b.attach(f.connect(t, token))
+	for range 5 * refusalsLogged {
+		if err := c.CreateSubflow(token, mptcp.Subflow{Remote: netip.AddrPortFrom(other.Addr(), 22)}); !errors.Is(err, ErrRefused) {
+			t.Error(err)
+		}
+	}
+	b.stop()
+	text := log.String()
+	for _, want := range []string{
+		fmt.Sprintf(`msg="broker client attached" uid=%d pid=%d token=00001001 local=%v remote=%v`, os.Getuid(), os.Getpid(), here, peer),
+		`msg="broker refuses to create subflow"`, errPort.Error(), `msg="broker client detached"`, errStopping.Error(),
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the log lacks %s:\n%s", want, text)
+		}
+	}
+	if n := strings.Count(text, "broker refuses"); n > 2*refusalsLogged {
+		t.Errorf("%d refusals are logged", n)
+	}
+}
+
+// TestSilentClient: who does not attach in time is sent away.
+func TestSilentClient(t *testing.T) {
+	_, b := serveFakes(t, Config{Limits: Limits{HelloTimeout: 50 * time.Millisecond}})
+	c := dialRaw(t, b)
+	expect[greeting](c)
+	if e := expect[end](c); e.Text != errSlow.Error() {
+		t.Errorf("end: %s", e.Text)
+	}
+}
+
+// lines is a log whose lines can be waited for.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// TestExhausted: without a free descriptor a client waits, and is served when
+// there is one again.
+func TestExhausted(t *testing.T) {
+	log := make(lines, 1024)
+	_, b := serveFakes(t, Config{Log: slog.New(slog.NewTextHandler(log, nil))})
+	fill := takeDescriptors(t)
+	unix.Close(fill[0])
+	c := dialRaw(t, b)
+	select {
+	case line := <-log:
+		if !strings.Contains(line, "cannot accept") {
+			t.Errorf("logged: %s", line)
+		}
+	case <-time.After(eventTimeout):
+		t.Error("nothing is logged")
+	}
+	closeAll(fill[1:])
+	expect[greeting](c)
+}
+
+// takeDescriptors takes all descriptors that the process can have, after it has
+// lowered their number for the length of the test.
+func takeDescriptors(t *testing.T) (taken []int) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	low := limit
+	low.Cur = uint64(openFDs(t)) + 50
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	})
+	for {
+		fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+		if errors.Is(err, unix.EMFILE) {
+			return taken
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, fd)
+	}
 }

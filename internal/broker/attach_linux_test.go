@@ -105,6 +105,18 @@ func TestAttachFails(t *testing.T) {
 	}
 }
 
+// TestAttachErrors has what the tests above cannot bring about as root.
+func TestAttachErrors(t *testing.T) {
+	for errno, want := range map[syscall.Errno]error{
+		syscall.EACCES: ErrRefused, syscall.EPERM: ErrRefused, syscall.EAGAIN: ErrRefused, syscall.EMFILE: syscall.EMFILE,
+	} {
+		err := attachError(t.Context(), os.NewSyscallError("connect", errno))
+		if !errors.Is(err, want) || !errors.Is(err, errno) || errors.Is(err, ErrAbsent) {
+			t.Errorf("%v: %v", errno, err)
+		}
+	}
+}
+
 // leave makes a socket that nobody listens at.
 func leave(t *testing.T, path string) {
 	t.Helper()

@@ -5,6 +5,7 @@ import "errors"
 // DefaultPath is where the daemon's socket is.
 const DefaultPath = "/run/mpdnsd/paths.sock"
 
+// Why a client has no broker, or not what it asked for.
 var (
 	// ErrAbsent: nobody serves the socket, or nobody answers there in time.
 	ErrAbsent = errors.New("there is no broker")

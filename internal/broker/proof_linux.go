@@ -36,7 +36,7 @@ func newProver() (prover, error) {
 	if err != nil {
 		return prover{}, os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // unused
+	defer unix.Close(fd)
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if err != nil {
 		return prover{}, fmt.Errorf("read the network namespace's cookie: %w", err)

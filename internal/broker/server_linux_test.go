@@ -384,30 +384,6 @@ func TestSlowReader(t *testing.T) {
 	t.Error("no gap was told of")
 }
 
-// TestStuckClient: a client that does not read for too long loses its place.
-func TestStuckClient(t *testing.T) {
-	h := hooks{make(chan string, 8)}
-	config := h.config()
-	config.Limits.WriteTimeout = 50 * time.Millisecond
-	f, b := serveFakes(t, config)
-	dialRaw(t, b).hello(f.connect(t, token))
-	h.expect(t, "attach 1001")
-	for range 20000 {
-		f.Emit(mptcp.Event{Type: mptcp.SubflowPriority, Token: token})
-	}
-	h.expect(t, "detach 1001")
-}
-
-// TestSilentClient: who does not attach in time is sent away.
-func TestSilentClient(t *testing.T) {
-	_, b := serveFakes(t, Config{Limits: Limits{HelloTimeout: 50 * time.Millisecond}})
-	c := dialRaw(t, b)
-	expect[greeting](c)
-	if e := expect[end](c); e.Text != errSlow.Error() {
-		t.Errorf("end: %s", e.Text)
-	}
-}
-
 // TestServeStream: a stream socket does not keep the borders of messages.
 func TestServeStream(t *testing.T) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "s")})

@@ -68,11 +68,9 @@ func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
 func (s *session) run(ctx context.Context) {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(inner, func() {
-		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // fails only when closed
-	})
-	defer stop()
+	stop := interrupt(inner, s.conn)
 	err := s.serve(inner, cancel)
+	stop()
 	if ctx.Err() != nil {
 		err = errStopping
 	}
@@ -87,7 +85,7 @@ func (s *session) serve(ctx context.Context, cancel context.CancelCauseFunc) err
 	}
 	defer s.server.detach(s.token)
 	var pump sync.WaitGroup
-	pump.Go(func() { cancel(s.pump(events.Events())) })
+	pump.Go(func() { cancel(s.pump(ctx, events.Events())) })
 	defer pump.Wait()
 	defer events.Close()
 	err = s.requests(ctx)
@@ -102,7 +100,7 @@ func (s *session) hello(ctx context.Context) (*mptcp.Subscription, error) {
 	if err := s.conn.SetReadDeadline(time.Now().Add(s.server.config.Limits.HelloTimeout)); err != nil {
 		return nil, err
 	}
-	if err := s.send(greeting{Version}); err != nil {
+	if err := s.send(ctx, greeting{Version}); err != nil {
 		return nil, err
 	}
 	m, fd, err := s.receive(ctx)
@@ -111,22 +109,21 @@ func (s *session) hello(ctx context.Context) (*mptcp.Subscription, error) {
 	}
 	// As long as the descriptor is open the connection cannot be closed, so
 	// that its end is not missed.
-	defer unix.Close(fd) //nolint:errcheck // not ours to report
+	defer unix.Close(fd)
 	switch hello, ok := m.(attach); {
 	case !ok:
 		return nil, errOrder
 	case hello.Version != Version:
 		return nil, fmt.Errorf("%w: client %d, broker %d", errVersion, hello.Version, Version)
 	}
-	events, err := s.attach(fd)
-	if err != nil {
+	if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	return events, s.conn.SetReadDeadline(time.Time{})
+	return s.attach(ctx, fd)
 }
 
 // attach takes the descriptor as proof of the right to its connection.
-func (s *session) attach(fd int) (*mptcp.Subscription, error) {
+func (s *session) attach(ctx context.Context, fd int) (*mptcp.Subscription, error) {
 	p, err := s.server.prove(fd)
 	if err != nil {
 		return nil, err
@@ -139,7 +136,7 @@ func (s *session) attach(fd int) (*mptcp.Subscription, error) {
 	s.connection = s.server.attach(p.token)
 	s.log = s.log.With("token", fmt.Sprintf("%08x", p.token))
 	s.log.Info("broker client attached", "local", p.local, "remote", p.remote)
-	if err := s.send(attached{p.token}); err != nil {
+	if err := s.send(ctx, attached{p.token}); err != nil {
 		events.Close()
 		s.server.detach(p.token)
 		return nil, err
@@ -176,7 +173,7 @@ func (s *session) requests(ctx context.Context) error {
 		if errors.As(err, new(refusal)) {
 			s.server.logRefusal(s.log, "to "+r.Op.String(), err)
 		}
-		if err := s.send(newReply(r.ID, err)); err != nil {
+		if err := s.send(ctx, newReply(r.ID, err)); err != nil {
 			return err
 		}
 	}
@@ -243,10 +240,10 @@ func (s *session) allowTarget(remote, peer netip.AddrPort) error {
 }
 
 // pump sends the connection's events until they end, and returns why.
-func (s *session) pump(events <-chan mptcp.Event) error {
+func (s *session) pump(ctx context.Context, events <-chan mptcp.Event) error {
 	for e := range events {
 		s.note(e)
-		if err := s.send(event{e}); err != nil {
+		if err := s.send(ctx, event{e}); err != nil {
 			return err
 		}
 		if e.Type == mptcp.Closed {
@@ -268,16 +265,19 @@ func (s *session) note(e mptcp.Event) {
 	}
 }
 
-// send writes one message. It waits for a client that does not read, but not
-// for long.
-func (s *session) send(m message) error {
-	return s.sendWithin(s.server.config.Limits.WriteTimeout, m)
+// send writes one message, unless ctx is done. It waits for a client that does
+// not read, but not for long.
+func (s *session) send(ctx context.Context, m message) error {
+	return s.sendWithin(ctx, s.server.config.Limits.WriteTimeout, m)
 }
 
-func (s *session) sendWithin(timeout time.Duration, m message) error {
+func (s *session) sendWithin(ctx context.Context, timeout time.Duration, m message) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if err := s.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // its deadline may have been overwritten
 		return err
 	}
 	s.buffer = m.append(s.buffer[:0])
@@ -300,7 +300,7 @@ func (s *session) finish(err error) {
 		s.server.logRefusal(s.log, "a client", err)
 	}
 	if err != nil {
-		_ = s.sendWithin(endTimeout, end{err.Error()}) // the client may be gone
+		_ = s.sendWithin(context.Background(), endTimeout, end{err.Error()}) // the client may be gone
 	}
 	_ = s.conn.Close() // nothing more to say
 }

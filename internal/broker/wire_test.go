@@ -34,19 +34,23 @@ var messages = []struct {
 	{"attach", attach{0x0203}, "02 0203"},
 	{"attached", attached{0xdeadbeef}, "03 deadbeef"},
 	{
-		"create", request{ID: 1, Op: opCreate, Subflow: mptcp.Subflow{Local: local4, Remote: remote4, LocalID: 3, Backup: true, IfIndex: 2}},
+		"create",
+		request{ID: 1, Op: opCreate, Subflow: mptcp.Subflow{Local: local4, Remote: remote4, LocalID: 3, Backup: true, IfIndex: 2}},
 		"04 00000001 01 04c00002010000 04c633640101bb 03 01 00000002",
 	},
 	{
-		"create from anywhere", request{ID: 2, Op: opCreate, Subflow: mptcp.Subflow{Remote: remote6}},
+		"create from anywhere",
+		request{ID: 2, Op: opCreate, Subflow: mptcp.Subflow{Remote: remote6}},
 		"04 00000002 01 000000 0620010db800000000000000000000000101bb 00 00 00000000",
 	},
 	{
-		"destroy", request{ID: 3, Op: opDestroy, Subflow: mptcp.Subflow{Local: local4, Remote: remote4}},
+		"destroy",
+		request{ID: 3, Op: opDestroy, Subflow: mptcp.Subflow{Local: local4, Remote: remote4}},
 		"04 00000003 02 04c00002010000 04c633640101bb 00 00 00000000",
 	},
 	{
-		"backup", request{ID: 4, Op: opBackup, Subflow: mptcp.Subflow{Local: local4, Remote: remote4}, Backup: true},
+		"backup",
+		request{ID: 4, Op: opBackup, Subflow: mptcp.Subflow{Local: local4, Remote: remote4}, Backup: true},
 		"04 00000004 03 04c00002010000 04c633640101bb 00 00 00000000 01",
 	},
 	{"announce", request{ID: 5, Op: opAnnounce, AddrID: 7, Addr: local4}, "04 00000005 04 07 04c00002010000"},
@@ -55,7 +59,8 @@ var messages = []struct {
 	{"kernel's refusal", reply{ID: 1, Code: codeKernel, Errno: 22, Text: "no"}, "05 00000001 01 00000016 6e6f"},
 	{"broker's refusal", reply{ID: 1, Code: codeRefused, Text: "no"}, "05 00000001 02 00000000 6e6f"},
 	{
-		"event", event{mptcp.Event{
+		"event",
+		event{mptcp.Event{
 			Type: mptcp.SubflowClosed, Local: local4, Remote: remote4, LocalID: 1, RemoteID: 2, HasError: true,
 			Errno: syscall.Errno(111), HasReset: true, ResetReason: 6, Flags: 1, IfIndex: 3,
 		}},
@@ -63,7 +68,8 @@ var messages = []struct {
 	},
 	{"events lost", event{mptcp.Event{Type: mptcp.EventsLost}}, "06 ff 000000 000000 00 00 00 00000000 00000000 0000 00000000"},
 	{
-		"all bits", event{mptcp.Event{Backup: true, HasError: true, HasReset: true, ServerSide: true}},
+		"all bits",
+		event{mptcp.Event{Backup: true, HasError: true, HasReset: true, ServerSide: true}},
 		"06 00 000000 000000 00 00 0f 00000000 00000000 0000 00000000",
 	},
 	{"end", end{"why"}, "07 776879"},
@@ -199,7 +205,8 @@ func TestText(t *testing.T) {
 func TestLongest(t *testing.T) {
 	text := strings.Repeat("x", MaxMessage)
 	for _, m := range []message{
-		reply{Text: text}, end{text},
+		reply{Text: text},
+		end{text},
 		event{mptcp.Event{Local: remote6, Remote: remote6}},
 		request{Op: opBackup, Subflow: mptcp.Subflow{Local: remote6, Remote: remote6}},
 	} {
