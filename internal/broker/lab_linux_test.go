@@ -292,6 +292,36 @@ func TestLabLife(t *testing.T) {
 	})
 }
 
+// TestLabFirstSubflowGone: the connection's own port is known for as long as it
+// lives, also after the subflow that it began with has ended.
+func TestLabFirstSubflowGone(t *testing.T) {
+	inLab(t, Config{}, func(t *testing.T, w *world) {
+		c, raw := connect(t, true, at(server1v6))
+		client := w.attach(raw)
+		sub := subscribe(t, client, client.token)
+		if err := client.CreateSubflow(client.token, mptcp.Subflow{Remote: at(server2v6)}); err != nil {
+			t.Fatal(err)
+		}
+		next(t, sub, mptcp.SubflowEstablished)
+		local := c.LocalAddr().(*net.TCPAddr).AddrPort()
+		if err := client.DestroySubflow(client.token, mptcp.Subflow{Local: local, Remote: at(server1v6)}); err != nil {
+			t.Fatal(err)
+		}
+		next(t, sub, mptcp.SubflowClosed)
+		if err := echo(c); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.CreateSubflow(client.token, mptcp.Subflow{Remote: at(server2v6)}); err != nil {
+			t.Fatal(err)
+		}
+		next(t, sub, mptcp.SubflowEstablished)
+		err := client.CreateSubflow(client.token, mptcp.Subflow{Remote: netip.AddrPortFrom(server2v6, 22)})
+		if !errors.Is(err, ErrRefused) {
+			t.Errorf("another port: %v", err)
+		}
+	})
+}
+
 // TestLabNotEstablished: the kernel's refusal arrives as such.
 func TestLabNotEstablished(t *testing.T) {
 	inLab(t, Config{}, func(t *testing.T, w *world) {

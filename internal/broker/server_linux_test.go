@@ -67,7 +67,7 @@ func TestCommands(t *testing.T) {
 			}
 			want := calls[0].Err
 			calls[0].Err = nil
-			if diff := cmp.Diff(test.want, calls[0], comparable); diff != "" {
+			if diff := cmp.Diff(test.want, calls[0], equateAddrs); diff != "" {
 				t.Error(diff)
 			}
 			var there, here *mptcp.OpError

@@ -85,7 +85,7 @@ func octets(t testing.TB, text string) []byte {
 	return b
 }
 
-var comparable = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})
+var equateAddrs = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})
 
 func TestMessages(t *testing.T) {
 	for _, test := range messages {
@@ -98,7 +98,7 @@ func TestMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.message, got, comparable); diff != "" {
+			if diff := cmp.Diff(test.message, got, equateAddrs); diff != "" {
 				t.Errorf("parse: %s", diff)
 			}
 		})
