@@ -1,5 +1,6 @@
 // Package grpcexample makes a gRPC client whose connections a [dialer.Dialer]
-// makes. A server needs nothing: what [net.Listen] returns speaks Multipath TCP.
+// makes. A server needs nothing: what [net.Listen] returns speaks Multipath TCP,
+// and a [dialer.Listener] does at several addresses.
 package grpcexample
 
 import (

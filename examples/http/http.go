@@ -1,6 +1,6 @@
 // Package httpexample has the two ends of HTTP over Multipath TCP: a client
-// whose connections a [dialer.Dialer] makes, and a server that knows which of
-// its requests came that way.
+// whose connections a [dialer.Dialer] makes, and a server whose connections a
+// [dialer.Listener] takes, so that its handlers can ask for the paths.
 package httpexample
 
 import (
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/af-multipath/mpresolve/dialer"
+	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
 // readHeaderTimeout is how long a client may take to send a request's header.
@@ -24,45 +25,37 @@ func NewClient(d *dialer.Dialer) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-// Listen listens at address for Multipath TCP and TCP alike. Go does so by
-// itself unless GODEBUG says multipathtcp=0; this does so in any case.
-func Listen(ctx context.Context, address string) (net.Listener, error) {
-	var config net.ListenConfig
-	config.SetMultipathTCP(true)
-	return config.Listen(ctx, "tcp", address)
+// Listen listens on all addresses of set, for Multipath TCP and TCP alike. Pass
+// the listener to [http.Server.Serve].
+//
+// TCPAddrs keeps RemoteAddr of a request one address, for handlers that split
+// it into host and port.
+func Listen(ctx context.Context, set mpaddr.Addr) (*dialer.Listener, error) {
+	config := dialer.ListenConfig{TCPAddrs: true}
+	return config.Listen(ctx, set)
 }
 
-// multipathKey is the key of a connection's context.
-type multipathKey struct{}
+// connKey is the key of a connection in its context.
+type connKey struct{}
 
-// NewServer returns an HTTP server whose handlers may ask [IsMultipath].
+// NewServer returns an HTTP server whose handlers may ask [ConnOf].
 func NewServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, multipathKey{}, isMultipath(c))
+			if over, ok := c.(*tls.Conn); ok {
+				c = over.NetConn()
+			}
+			return context.WithValue(ctx, connKey{}, c)
 		},
 	}
 }
 
-// IsMultipath reports whether a request to a server of [NewServer] came over
-// Multipath TCP. It is false where the client did not speak it, or something
-// on the path took it away.
-func IsMultipath(r *http.Request) bool {
-	is, _ := r.Context().Value(multipathKey{}).(bool)
-	return is
-}
-
-// isMultipath asks the connection, below TLS where there is TLS.
-func isMultipath(c net.Conn) bool {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return false
-	}
-	is, err := tcp.MultipathTCP()
-	return err == nil && is
+// ConnOf returns the connection that a request came over, for its Paths and
+// Report. It is nil unless the server is of [NewServer] and its listener of
+// [Listen]. A handler must not close it, nor read or write.
+func ConnOf(r *http.Request) *dialer.Conn {
+	c, _ := r.Context().Value(connKey{}).(*dialer.Conn)
+	return c
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/examples/internal/exampletest"
+	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +32,7 @@ func TestClientAndServer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			port := exampletest.Port(t)
-			server := newServer(t, "127.0.0.1:"+port)
+			server := newServer(t, port)
 			server.EnableHTTP2 = true
 			test.start(server)
 			defer server.Close()
@@ -54,7 +55,7 @@ func TestClientAndServer(t *testing.T) {
 // one with it.
 func TestPlainClient(t *testing.T) {
 	port := exampletest.Port(t)
-	server := newServer(t, "127.0.0.1:"+port)
+	server := newServer(t, port)
 	server.Start()
 	defer server.Close()
 
@@ -68,17 +69,18 @@ func TestPlainClient(t *testing.T) {
 	exampletest.CheckPlain(t, conn)
 }
 
-// newServer returns a server of the example that tells what it sees.
-func newServer(t *testing.T, address string) *httptest.Server {
+// newServer returns a server of the example at both addresses of localhost, that
+// tells what it sees.
+func newServer(t *testing.T, port string) *httptest.Server {
 	t.Helper()
-	listener, err := Listen(t.Context(), address)
+	listener, err := Listen(t.Context(), mpaddr.MustParse("127.0.0.1:"+port+",[::1]:"+port))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &httptest.Server{
 		Listener: listener,
 		Config: NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			fmt.Fprint(w, r.Proto, " ", IsMultipath(r))
+			fmt.Fprint(w, r.Proto, " ", ConnOf(r).ID() != 0)
 		})),
 	}
 }
