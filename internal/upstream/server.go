@@ -37,6 +37,10 @@ const (
 	retryPause = 100 * time.Millisecond
 	// ednsMemory is how long a server is remembered to choke on EDNS.
 	ednsMemory = 15 * time.Minute
+	// tcpEscape is how long a server is asked over TCP after a try that got
+	// nothing over UDP: there are paths on which datagrams are lost and
+	// connections are not. So the last of two tries goes over TCP.
+	tcpEscape = time.Minute
 	// readBuffer is the least room for a datagram, in octets: some servers send
 	// more than was announced. What fills it is asked for again over TCP.
 	readBuffer = 4096
@@ -63,14 +67,15 @@ type Options struct {
 }
 
 // Server asks one DNS server: over UDP, each query from a fresh socket with a
-// source port and an id of its own, and over TCP where the reply is truncated.
-// It remembers for a while that a server chokes on EDNS. It has no goroutine
-// and keeps no socket.
+// source port and an id of its own, and over TCP where the reply is truncated or
+// UDP gets none. It remembers for a while that a server chokes on EDNS, and that
+// UDP is of no use. It has no goroutine and keeps no socket.
 type Server struct {
 	addr    netip.AddrPort
 	text    string
 	opts    Options
 	noEDNS  atomic.Int64 // unix time in ns until which no OPT record is sent
+	lostUDP atomic.Int64 // unix time in ns until which TCP is tried first
 	buffers sync.Pool    // of *[]byte
 }
 
@@ -151,13 +156,30 @@ func (s *Server) withoutEDNS(ctx context.Context, q Query) (Reply, string, error
 
 func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, error) {
 	m := s.message(q, edns)
-	if !s.opts.UseTCP {
-		reply, err := s.overUDP(ctx, m)
-		overTCP := errors.Is(err, ErrFlooded) || errors.Is(err, errOversize) || isTruncated(reply)
-		if !overTCP {
-			return Reply{Msg: reply}, "udp", err
+	if s.opts.UseTCP {
+		return s.onTCP(ctx, m)
+	}
+	if remembered(&s.lostUDP) {
+		reply, proto, err := s.onTCP(ctx, m)
+		if err == nil || ended(ctx) != nil {
+			return reply, proto, err
+		}
+		s.lostUDP.Store(0) // TCP does no better
+		if isTimeout(err) {
+			return reply, proto, err
 		}
 	}
+	reply, err := s.overUDP(ctx, m)
+	switch {
+	case errors.Is(err, ErrFlooded), errors.Is(err, errOversize), isTruncated(reply):
+		return s.onTCP(ctx, m)
+	case isTimeout(err) && ended(ctx) == nil:
+		remember(&s.lostUDP, tcpEscape)
+	}
+	return Reply{Msg: reply}, "udp", err
+}
+
+func (s *Server) onTCP(ctx context.Context, m message) (Reply, string, error) {
 	reply, err := s.overTCP(ctx, m)
 	if err == nil && isTruncated(reply) {
 		err = ErrTruncated
@@ -167,14 +189,18 @@ func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, e
 
 // useEDNS reports whether the server is to be sent an OPT record.
 func (s *Server) useEDNS() bool {
-	if s.opts.NoEDNS {
-		return false
-	}
-	until := s.noEDNS.Load()
-	return until == 0 || time.Now().UnixNano() >= until
+	return !s.opts.NoEDNS && !remembered(&s.noEDNS)
 }
 
-func (s *Server) forgetEDNS() { s.noEDNS.Store(time.Now().Add(ednsMemory).UnixNano()) }
+func (s *Server) forgetEDNS() { remember(&s.noEDNS, ednsMemory) }
+
+// remember sets the end of what is remembered, in ns of unix time.
+func remember(until *atomic.Int64, d time.Duration) { until.Store(time.Now().Add(d).UnixNano()) }
+
+func remembered(until *atomic.Int64) bool {
+	t := until.Load()
+	return t != 0 && time.Now().UnixNano() < t
+}
 
 // chokesOnEDNS reports whether the code is one that servers without EDNS give
 // to a query with it (RFC 6891 section 7).

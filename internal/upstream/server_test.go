@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -307,6 +308,44 @@ func TestLostDatagram(t *testing.T) {
 		qs := n.Server(serverAddr).Queries()
 		if len(n.Dials()) != 1 || len(qs) != 2 || qs[0].ID != qs[1].ID {
 			t.Errorf("sockets %v, queries %+v; want one socket and one id", n.Dials(), qs)
+		}
+	})
+}
+
+// TestLastTryGoesOverTCP: where datagrams are lost a connection may not be, and
+// the server is asked over TCP at once for a while. One that has no TCP is asked
+// over UDP in the same try.
+func TestLastTryGoesOverTCP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var healed atomic.Bool
+		n := inMemory(t, map[string]dnstest.Script{serverAddr: func(q dnstest.Query) dnstest.Action {
+			a := oneA()
+			a.Drop = q.Proto == "udp" && !healed.Load()
+			return a
+		}})
+		u := newServer(serverAddr, upstream.Options{Dial: n.Dial})
+		q := question(t, "www.example", dnswire.TypeA)
+		expect := func(proto string, tries int, took time.Duration) {
+			t.Helper()
+			if r, err := u.Exchange(t.Context(), q); err != nil || r.Proto != proto || r.Tries != tries || r.RTT != took {
+				t.Errorf("got %+v, %v; want %s after %d tries and %v", r, err, proto, tries, took)
+			}
+		}
+		expect("tcp", 2, 5*second)
+		expect("tcp", 1, 0)
+		healed.Store(true)
+		time.Sleep(61 * second)
+		expect("udp", 1, 0)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		n := inMemory(t, map[string]dnstest.Script{serverAddr: func(q dnstest.Query) dnstest.Action {
+			a := oneA()
+			a.Drop, a.Hangup = q.Nth < 3, q.Proto == "tcp"
+			return a
+		}})
+		u := newServer(serverAddr, upstream.Options{Dial: n.Dial})
+		if r, err := u.Exchange(t.Context(), question(t, "www.example", dnswire.TypeA)); err != nil || r.Proto != "udp" || r.Tries != 2 || r.RTT != 5*second {
+			t.Errorf("without tcp: got %+v, %v", r, err)
 		}
 	})
 }
