@@ -69,7 +69,7 @@ type ListenConfig struct {
 // the set covers share its socket. ctx bounds the call, not the listener.
 func (lc *ListenConfig) Listen(ctx context.Context, set mpaddr.Addr) (*Listener, error) {
 	l := &Listener{
-		config: *lc, queue: make(chan acceptResult), done: make(chan struct{}),
+		config: *lc, queue: make(chan listenAccepted), done: make(chan struct{}),
 		announcer: newListenAnnouncer(lc.Announce, lc.managerOpener()),
 	}
 	if _, err := l.rebind(ctx, set); err != nil {
@@ -89,9 +89,9 @@ func (lc *ListenConfig) Listen(ctx context.Context, set mpaddr.Addr) (*Listener,
 type Listener struct {
 	config    ListenConfig
 	announcer *listenAnnouncer
-	queue     chan acceptResult // unbuffered: waiting sockets are served in turn
-	done      chan struct{}     // closed by Close
-	group     sync.WaitGroup    // the sockets' goroutines
+	queue     chan listenAccepted // unbuffered: waiting sockets are served in turn
+	done      chan struct{}       // closed by Close
+	group     sync.WaitGroup      // the sockets' goroutines
 
 	mu      sync.Mutex // guards all below; held during a rebind
 	closed  bool
@@ -103,8 +103,8 @@ type Listener struct {
 
 var _ net.Listener = (*Listener)(nil)
 
-// acceptResult is what one socket's accept has returned.
-type acceptResult struct {
+// listenAccepted is what one socket's accept has returned.
+type listenAccepted struct {
 	conn *Conn
 	err  error
 }
@@ -112,7 +112,7 @@ type acceptResult struct {
 // Accept returns the next connection, a [*Conn]. Sockets with waiting
 // connections take turns. After Close the error matches net.ErrClosed.
 func (l *Listener) Accept() (net.Conn, error) {
-	var r acceptResult
+	var r listenAccepted
 	select {
 	case r = <-l.queue:
 	case <-l.done:
@@ -163,7 +163,7 @@ func (l *Listener) run(s *listenSocket) {
 	l.pump(func() (*Conn, error) {
 		tcp, err := s.AcceptTCP()
 		if err != nil {
-			return nil, withoutOp(err)
+			return nil, listenCause(err)
 		}
 		return l.newConn(tcp, s), nil
 	})
@@ -180,7 +180,7 @@ func (l *Listener) pump(accept func() (*Conn, error)) {
 		}
 		l.announcer.follow(c)
 		select {
-		case l.queue <- acceptResult{c, err}:
+		case l.queue <- listenAccepted{c, err}:
 			l.announcer.announce(c)
 		case <-l.done:
 			if c != nil {

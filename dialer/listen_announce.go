@@ -32,12 +32,12 @@ type listenAnnouncer struct {
 	failure error      // why nothing can be announced
 	binds   []listenBind
 	further []netip.AddrPort // what the sockets can be reached at
-	conns   map[uint32]*followed
+	conns   map[uint32]*listenFollowed
 	stats   ListenReport // Announced, Withdrawn, Failed and LastError
 }
 
-// followed is a connection that is kept informed.
-type followed struct {
+// listenFollowed is a connection that is kept informed.
+type listenFollowed struct {
 	conn  listenWire
 	token uint32
 	own   netip.AddrPort       // where it began here
@@ -53,9 +53,9 @@ type listenWire interface {
 
 // newListenAnnouncer opens the path manager, where this process may use it.
 func newListenAnnouncer(allow func(own, further netip.Addr) bool, open func() (mptcp.PathManager, error)) *listenAnnouncer {
-	a := &listenAnnouncer{allow: allow, conns: make(map[uint32]*followed)}
+	a := &listenAnnouncer{allow: allow, conns: make(map[uint32]*listenFollowed)}
 	if allow == nil {
-		a.allow = reachesAsFar
+		a.allow = listenReach
 	}
 	a.failure = a.start(open)
 	return a
@@ -76,8 +76,8 @@ func (a *listenAnnouncer) start(open func() (mptcp.PathManager, error)) error {
 	return nil
 }
 
-// reachesAsFar is the rule of a nil ListenConfig.Announce.
-func reachesAsFar(own, further netip.Addr) bool {
+// listenReach is the rule of a nil ListenConfig.Announce.
+func listenReach(own, further netip.Addr) bool {
 	switch {
 	case own.IsLoopback() || further.IsLoopback():
 		return own.IsLoopback() && further.IsLoopback()
@@ -123,14 +123,14 @@ func (a *listenAnnouncer) sweep() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for token, f := range a.conns {
-		if f.conn.ID() != token || ended(f.conn.Paths()) {
+		if f.conn.ID() != token || listenEnded(f.conn.Paths()) {
 			delete(a.conns, token)
 		}
 	}
 }
 
-// ended reports whether no path is left.
-func ended(paths []Path) bool {
+// listenEnded reports whether no path is left.
+func listenEnded(paths []Path) bool {
 	for _, p := range paths {
 		if p.State != StateClosed {
 			return false
@@ -150,7 +150,7 @@ func (a *listenAnnouncer) follow(c *Conn) {
 func (a *listenAnnouncer) add(token uint32, own netip.AddrPort, c listenWire) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.conns[token] = &followed{conn: c, token: token, own: own, told: make(map[netip.Addr]uint8)}
+	a.conns[token] = &listenFollowed{conn: c, token: token, own: own, told: make(map[netip.Addr]uint8)}
 }
 
 // announce tells a followed connection of the further addresses.
@@ -175,7 +175,7 @@ func (a *listenAnnouncer) update(sockets []*listenSocket, bound mpaddr.Addr) {
 	for _, s := range sockets {
 		binds = append(binds, s.listenBind)
 	}
-	a.set(binds, furtherAddrs(bound, machineAddrs()))
+	a.set(binds, listenFurther(bound, listenMachineAddrs()))
 }
 
 // set is update with the addresses that the sockets can be reached at.
@@ -189,9 +189,9 @@ func (a *listenAnnouncer) set(binds []listenBind, further []netip.AddrPort) {
 	}
 }
 
-// machineAddrs returns this machine's addresses. An address without an
+// listenMachineAddrs returns this machine's addresses. An address without an
 // interface that is up is not among them.
-func machineAddrs() (list []netip.Addr) {
+func listenMachineAddrs() (list []netip.Addr) {
 	addrs, _ := net.InterfaceAddrs() // without them, wildcards announce nothing
 	for _, a := range addrs {
 		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
@@ -201,9 +201,9 @@ func machineAddrs() (list []netip.Addr) {
 	return list
 }
 
-// furtherAddrs returns the addresses of a bound set, wildcards replaced by the
+// listenFurther returns the addresses of a bound set, wildcards replaced by the
 // addresses of this machine that can be told to others.
-func furtherAddrs(bound mpaddr.Addr, machine []netip.Addr) []netip.AddrPort {
+func listenFurther(bound mpaddr.Addr, machine []netip.Addr) []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, e := range bound.All() {
 		ap := e.Target()
@@ -222,7 +222,7 @@ func furtherAddrs(bound mpaddr.Addr, machine []netip.Addr) []netip.AddrPort {
 
 // wanted returns what a connection is to be told of: the other addresses of its
 // own port, as a join goes to no other port.
-func (a *listenAnnouncer) wanted(f *followed) (list []netip.Addr) {
+func (a *listenAnnouncer) wanted(f *listenFollowed) (list []netip.Addr) {
 	for _, ap := range a.further {
 		if ap.Port() != f.own.Port() || ap.Addr() == f.own.Addr() || !a.allow(f.own.Addr(), ap.Addr()) {
 			continue
@@ -235,7 +235,7 @@ func (a *listenAnnouncer) wanted(f *followed) (list []netip.Addr) {
 }
 
 // inform announces what f is to be told of and was not. The lock is held.
-func (a *listenAnnouncer) inform(f *followed) {
+func (a *listenAnnouncer) inform(f *listenFollowed) {
 	for _, addr := range a.wanted(f) {
 		if _, told := f.told[addr]; told {
 			continue
@@ -258,7 +258,7 @@ func (a *listenAnnouncer) inform(f *followed) {
 
 // nextID returns an address id that f has not in use. The kernel gives ids from
 // 1 upwards to addresses that the peer joins by itself, so these go downwards.
-func (f *followed) nextID() uint8 {
+func (f *listenFollowed) nextID() uint8 {
 	for {
 		f.last--
 		if f.last == 0 || f.last > mptcp.MaxLocalID {
@@ -270,7 +270,7 @@ func (f *followed) nextID() uint8 {
 	}
 }
 
-func (f *followed) uses(id uint8) bool {
+func (f *listenFollowed) uses(id uint8) bool {
 	for _, used := range f.told {
 		if used == id {
 			return true
@@ -287,9 +287,9 @@ func (a *listenAnnouncer) fail(err error) {
 // withdraw takes back what f was told of and is not bound any more, and closes
 // the subflows that the peer had made to such an address by itself. The lock is
 // held.
-func (a *listenAnnouncer) withdraw(f *followed) {
+func (a *listenAnnouncer) withdraw(f *listenFollowed) {
 	for addr, id := range f.told {
-		if a.bound(netip.AddrPortFrom(addr, f.own.Port())) || isLast(f.conn.Paths(), addr) {
+		if a.bound(netip.AddrPortFrom(addr, f.own.Port())) || listenIsLast(f.conn.Paths(), addr) {
 			continue
 		}
 		switch err := a.pm.Remove(f.token, id); {
@@ -304,7 +304,7 @@ func (a *listenAnnouncer) withdraw(f *followed) {
 		a.stats.Withdrawn++
 	}
 	for _, p := range f.conn.Paths() {
-		if p.State == StateClosed || p.Local.Addr() == f.own.Addr() || a.bound(p.Local) || isLast(f.conn.Paths(), p.Local.Addr()) {
+		if p.State == StateClosed || p.Local.Addr() == f.own.Addr() || a.bound(p.Local) || listenIsLast(f.conn.Paths(), p.Local.Addr()) {
 			continue
 		}
 		if err := a.pm.DestroySubflow(f.token, mptcp.Subflow{Local: p.Local, Remote: p.Remote}); err != nil {
@@ -313,7 +313,7 @@ func (a *listenAnnouncer) withdraw(f *followed) {
 	}
 }
 
-// bound reports whether connections to ap arrive.
+// listenBound reports whether connections to ap arrive.
 func (a *listenAnnouncer) bound(ap netip.AddrPort) bool {
 	for _, b := range a.binds {
 		if b.covers(ap) {
@@ -323,8 +323,8 @@ func (a *listenAnnouncer) bound(ap netip.AddrPort) bool {
 	return false
 }
 
-// isLast reports whether no path but those from addr carries data.
-func isLast(paths []Path, addr netip.Addr) bool {
+// listenIsLast reports whether no path but those from addr carries data.
+func listenIsLast(paths []Path, addr netip.Addr) bool {
 	for _, p := range paths {
 		if p.State == StateActive && p.Local.Addr() != addr {
 			return false

@@ -44,9 +44,9 @@ func listenPath(local string) Path {
 	}
 }
 
-// announcing runs a test with an announcer over a fake path manager and one
+// listenAnnouncing runs a test with an announcer over a fake path manager and one
 // connection that began at 192.0.2.1:80.
-func announcing(t *testing.T, test func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub)) {
+func listenAnnouncing(t *testing.T, test func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub)) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := mptcptest.New()
 		own, remote := netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("203.0.113.1:5000")
@@ -60,18 +60,18 @@ func announcing(t *testing.T, test func(t *testing.T, a *listenAnnouncer, fake *
 	})
 }
 
-// bindTo gives the announcer the addresses of a set, without wildcards.
-func bindTo(a *listenAnnouncer, text string) {
+// listenBindTo gives the announcer the addresses of a set, without wildcards.
+func listenBindTo(a *listenAnnouncer, text string) {
 	set := mpaddr.MustParse(text)
 	var binds []listenBind
 	for _, e := range set.All() {
 		binds = append(binds, listenBind{addr: e.Target()})
 	}
-	a.set(binds, furtherAddrs(set, nil))
+	a.set(binds, listenFurther(set, nil))
 }
 
-// commands returns what the fake was told to do, as op, id and address.
-func commands(fake *mptcptest.PathManager) (list []mptcptest.Call) {
+// listenCommands returns what the fake was told to do, as op, id and address.
+func listenCommands(fake *mptcptest.PathManager) (list []mptcptest.Call) {
 	for _, c := range fake.Calls() {
 		list = append(list, mptcptest.Call{Op: c.Op, ID: c.ID, Addr: c.Addr})
 	}
@@ -79,15 +79,15 @@ func commands(fake *mptcptest.PathManager) (list []mptcptest.Call) {
 }
 
 func TestListenAnnouncer(t *testing.T) {
-	announcing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
+	listenAnnouncing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
 		announced := func(id uint8, addr string) mptcptest.Call {
 			return mptcptest.Call{Op: "announce", ID: id, Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 0)}
 		}
-		bindTo(a, "192.0.2.1:80,[2001:db8::1]:80,192.0.2.2:81,10.0.0.1:80")
-		bindTo(a, "[2001:db8::1]:80,198.51.100.1:80,192.0.2.1:80")
-		bindTo(a, "192.0.2.1:80")
-		bindTo(a, "192.0.2.1:80,198.51.100.1:80")
-		got := commands(fake)
+		listenBindTo(a, "192.0.2.1:80,[2001:db8::1]:80,192.0.2.2:81,10.0.0.1:80")
+		listenBindTo(a, "[2001:db8::1]:80,198.51.100.1:80,192.0.2.1:80")
+		listenBindTo(a, "192.0.2.1:80")
+		listenBindTo(a, "192.0.2.1:80,198.51.100.1:80")
+		got := listenCommands(fake)
 		slices.SortFunc(got[2:4], func(a, b mptcptest.Call) int { return int(b.ID) - int(a.ID) }) // in any order
 		want := []mptcptest.Call{
 			announced(253, "2001:db8::1"),
@@ -110,7 +110,7 @@ func TestListenAnnouncer(t *testing.T) {
 // TestListenAnnounceBound: a connection is told of so many addresses at most,
 // also when ids come round.
 func TestListenAnnounceBound(t *testing.T) {
-	announcing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, _ *listenWireStub) {
+	listenAnnouncing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, _ *listenWireStub) {
 		var many []netip.AddrPort
 		for n := range 2 * maxListenAnnounced {
 			many = append(many, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(n)}), 80))
@@ -173,10 +173,10 @@ func TestListenAnnouncerEnds(t *testing.T) {
 		{"forbidden", func(_ *listenAnnouncer, fake *mptcptest.PathManager, _ *listenWireStub) { fake.Forbid() }, 1, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			announcing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
+			listenAnnouncing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
 				test.end(a, fake, wire)
 				synctest.Wait()
-				bindTo(a, both)
+				listenBindTo(a, both)
 				var r ListenReport
 				a.report(&r)
 				if r.Connections != test.conns || r.Failed != test.failed || (r.LastError != nil) != (test.failed > 0) {
@@ -190,11 +190,11 @@ func TestListenAnnouncerEnds(t *testing.T) {
 // TestListenAnnouncerKernel: connections of the kernel's path manager are none
 // of ours, and that is no failure.
 func TestListenAnnouncerKernel(t *testing.T) {
-	announcing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
+	listenAnnouncing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
 		own := netip.MustParseAddrPort("192.0.2.1:80")
 		fake.ConnectKernelManaged(listenToken+1, own, netip.MustParseAddrPort("203.0.113.1:5001"))
 		a.add(listenToken+1, own, wire)
-		bindTo(a, "192.0.2.1:80,198.51.100.1:80")
+		listenBindTo(a, "192.0.2.1:80,198.51.100.1:80")
 		var r ListenReport
 		a.report(&r)
 		if r.Connections != 1 || r.Announced != 1 || r.Failed != 0 {
@@ -206,18 +206,18 @@ func TestListenAnnouncerKernel(t *testing.T) {
 // TestListenAnnouncerLastPath: what carries the last path is not withdrawn until
 // there is another.
 func TestListenAnnouncerLastPath(t *testing.T) {
-	announcing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
+	listenAnnouncing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, wire *listenWireStub) {
 		removed := func() bool {
 			return slices.ContainsFunc(fake.Calls(), func(c mptcptest.Call) bool { return c.Op == "remove" })
 		}
-		bindTo(a, "192.0.2.1:80,198.51.100.1:80")
+		listenBindTo(a, "192.0.2.1:80,198.51.100.1:80")
 		wire.set(listenPath("198.51.100.1:80"))
-		bindTo(a, "192.0.2.1:80")
+		listenBindTo(a, "192.0.2.1:80")
 		if removed() {
 			t.Error("the last path's address was withdrawn")
 		}
 		wire.set(listenPath("198.51.100.1:80"), listenPath("192.0.2.1:80"))
-		bindTo(a, "192.0.2.1:80")
+		listenBindTo(a, "192.0.2.1:80")
 		if !removed() {
 			t.Error("the address was not withdrawn when there was another path")
 		}
@@ -225,7 +225,7 @@ func TestListenAnnouncerLastPath(t *testing.T) {
 }
 
 func TestListenManagerGone(t *testing.T) {
-	announcing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, _ *listenWireStub) {
+	listenAnnouncing(t, func(t *testing.T, a *listenAnnouncer, fake *mptcptest.PathManager, _ *listenWireStub) {
 		if err := a.broken(); err != nil {
 			t.Error(err)
 		}
@@ -248,7 +248,7 @@ func TestListenManagerGone(t *testing.T) {
 	}
 }
 
-func TestReachesAsFar(t *testing.T) {
+func TestListenReach(t *testing.T) {
 	for _, test := range []struct {
 		own, further string
 		want         bool
@@ -266,13 +266,13 @@ func TestReachesAsFar(t *testing.T) {
 		{"10.0.0.1", "169.254.1.1", false},
 		{"192.0.2.1", "224.0.0.1", false},
 	} {
-		if got := reachesAsFar(netip.MustParseAddr(test.own), netip.MustParseAddr(test.further)); got != test.want {
+		if got := listenReach(netip.MustParseAddr(test.own), netip.MustParseAddr(test.further)); got != test.want {
 			t.Errorf("%s to a peer of %s: %v", test.further, test.own, got)
 		}
 	}
 }
 
-func TestFurtherAddrs(t *testing.T) {
+func TestListenFurther(t *testing.T) {
 	machine := []netip.Addr{
 		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1"), netip.MustParseAddr("fe80::1"),
 		netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8::1"),
@@ -284,7 +284,7 @@ func TestFurtherAddrs(t *testing.T) {
 		"192.0.2.1:80,192.0.2.7:80,0.0.0.0:80":   "192.0.2.1:80,192.0.2.7:80,10.0.0.1:80",
 		"0.0.0.0:80,0.0.0.0:81,[2001:db8::2]:80": "192.0.2.1:80,10.0.0.1:80,192.0.2.1:81,10.0.0.1:81,[2001:db8::2]:80",
 	} {
-		if got := mpaddr.FromAddrPorts(furtherAddrs(mpaddr.MustParse(set), machine)...).String(); got != want {
+		if got := mpaddr.FromAddrPorts(listenFurther(mpaddr.MustParse(set), machine)...).String(); got != want {
 			t.Errorf("%s: %s, want %s", set, got, want)
 		}
 	}

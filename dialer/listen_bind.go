@@ -126,7 +126,7 @@ func (b *listenBinder) assign(s *listenSocket, entries []int) (rest []int) {
 	return rest
 }
 
-// bound reports whether any address is bound.
+// listenBound reports whether any address is bound.
 func (b *listenBinder) bound() bool {
 	return slices.ContainsFunc(b.results, func(r ListenResult) bool { return r.Err == nil })
 }
@@ -143,13 +143,13 @@ func closeListeners(sockets []*listenSocket) {
 func probeListen(a netip.Addr) error {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err != nil {
-		return withoutOp(err)
+		return listenCause(err)
 	}
 	return c.Close()
 }
 
-// withoutOp returns what a net.OpError wraps, as it is wrapped again.
-func withoutOp(err error) error {
+// listenCause returns what a net.OpError wraps, as it is wrapped again.
+func listenCause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return op.Err
@@ -157,8 +157,8 @@ func withoutOp(err error) error {
 	return err
 }
 
-// tcpListener returns ln as what it is.
-func tcpListener(ln net.Listener) (*net.TCPListener, error) {
+// listenTCP returns ln as what it is.
+func listenTCP(ln net.Listener) (*net.TCPListener, error) {
 	tcp, ok := ln.(*net.TCPListener)
 	if !ok {
 		_ = ln.Close() // never used

@@ -31,7 +31,7 @@ func inListenLab(t *testing.T, lc ListenConfig, set mpaddr.Addr, test func(t *te
 		if err := w.server.Sysctl("net.mptcp.path_manager", mptcp.UserspacePathManager); err != nil {
 			t.Fatal(err)
 		}
-		w.client = labEvents(t)
+		w.client = listenEvents(t)
 		w.l = listenIn(t, w.server, lc, set)
 		test(t, w)
 	})
@@ -50,8 +50,8 @@ func listenIn(t *testing.T, h *testlab.Host, lc ListenConfig, set mpaddr.Addr) (
 	return l
 }
 
-// labEvents follows the events of the client until the test ends.
-func labEvents(t *testing.T) *mptcp.Subscription {
+// listenEvents follows the events of the client until the test ends.
+func listenEvents(t *testing.T) *mptcp.Subscription {
 	t.Helper()
 	pm, err := mptcp.OpenPathManager()
 	if err != nil {
@@ -141,7 +141,7 @@ func (w *listenWorld) echoing(t *testing.T) *Conn {
 func TestListenDualHomed(t *testing.T) {
 	set := record(server1v4, server2v4, server2v6)
 	inListenLab(t, ListenConfig{}, set, func(t *testing.T, w *listenWorld) {
-		if !bound(w.l).Equal(set) {
+		if !listenBound(w.l).Equal(set) {
 			t.Fatalf("bound to %v", w.l.Addr())
 		}
 		for own, want := range map[netip.Addr][]netip.Addr{
@@ -403,13 +403,13 @@ func TestListenHTTPPaths(t *testing.T) {
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Connect(ctx, set) }
 		transport := &http.Transport{DialContext: dial}
 		client := &http.Client{Transport: transport}
-		post(t, client, "http://server")
+		listenPost(t, client, "http://server")
 		accepted := <-conns
 		until(t, "both paths", func() bool { return accepted.LocalAddrs().SameSet(set) })
-		post(t, client, "http://server")
+		listenPost(t, client, "http://server")
 		w.rebind(t, record(server1v4))
 		until(t, "one path", func() bool { return accepted.LocalAddrs().SameSet(record(server1v4)) })
-		post(t, client, "http://server")
+		listenPost(t, client, "http://server")
 		transport.CloseIdleConnections()
 		if err := server.Shutdown(timeout(t)); err != nil {
 			t.Error(err)

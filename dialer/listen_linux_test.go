@@ -25,9 +25,9 @@ func freeListenPort(t *testing.T) string {
 	return fmt.Sprint(listenPort(ln.(*net.TCPListener)))
 }
 
-// occupy listens on addresses with package net: "[::]" is the IPv6 wildcard
+// listenOccupy listens on addresses with package net: "[::]" is the IPv6 wildcard
 // alone.
-func occupy(t *testing.T, addresses []string) {
+func listenOccupy(t *testing.T, addresses []string) {
 	t.Helper()
 	for _, a := range addresses {
 		network := "tcp4"
@@ -114,7 +114,7 @@ func TestListenLoopback(t *testing.T) {
 			chosen := ""
 			port := strings.NewReplacer(":P", ":"+freeListenPort(t))
 			text := func(s string) string { return strings.ReplaceAll(port.Replace(s), ":C", ":"+chosen) }
-			occupy(t, strings.Fields(text(test.others)))
+			listenOccupy(t, strings.Fields(text(test.others)))
 			l := listenOn(t, ListenConfig{}, strings.Join(strings.Fields(text(test.set)), ","))
 			for _, r := range l.Results() {
 				if r.ChosenPort {
@@ -135,10 +135,10 @@ func TestListenLoopback(t *testing.T) {
 				t.Errorf("%d sockets, want %d", len(l.sockets), test.sockets)
 			}
 			for _, a := range strings.Fields(text(test.reach)) {
-				reach(t, l, netip.MustParseAddrPort(a))
+				listenReached(t, l, netip.MustParseAddrPort(a))
 			}
 			for _, a := range strings.Fields(text(test.refused)) {
-				refused(t, netip.MustParseAddrPort(a))
+				listenRefused(t, netip.MustParseAddrPort(a))
 			}
 		})
 	}
@@ -166,7 +166,7 @@ func TestListenTakeOver(t *testing.T) {
 			port := strings.NewReplacer(":P", ":"+freeListenPort(t))
 			set := func(s string) string { return strings.Join(strings.Fields(port.Replace(s)), ",") }
 			l := listenOn(t, ListenConfig{}, set(test.from))
-			occupy(t, strings.Fields(port.Replace(test.others)))
+			listenOccupy(t, strings.Fields(port.Replace(test.others)))
 			before, sockets := l.Addr(), slices.Clone(l.sockets)
 			_, err := l.Rebind(t.Context(), mpaddr.MustParse(set(test.to)))
 			want := set(test.bound)
@@ -190,11 +190,11 @@ func TestListenTakeOver(t *testing.T) {
 			if kept != test.kept {
 				t.Errorf("%d sockets kept, want %d", kept, test.kept)
 			}
-			for _, e := range bound(l).All() {
+			for _, e := range listenBound(l).All() {
 				if !e.Addr().IsUnspecified() {
-					reach(t, l, e.Target())
+					listenReached(t, l, e.Target())
 				} else if e.Addr().Is4() {
-					reach(t, l, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), e.Port()))
+					listenReached(t, l, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), e.Port()))
 				}
 			}
 		})
@@ -226,7 +226,7 @@ func TestListenIPv6Only(t *testing.T) {
 		if l.sockets[0].dual {
 			t.Errorf("%s: a dual-stack socket", set)
 		}
-		again, err := l.Rebind(t.Context(), bound(l))
+		again, err := l.Rebind(t.Context(), listenBound(l))
 		if err != nil || l.Addr().String() != port.Replace(want) {
 			t.Errorf("%s: bound again to %v: %v, %v", set, l.Addr(), again, err)
 		}
@@ -244,7 +244,7 @@ func TestListenKeepAlive(t *testing.T) {
 		{ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 90e9}}, 90},
 	} {
 		l := listenOn(t, test.lc, "127.0.0.1:0")
-		_, c := reach(t, l, bound(l).At(0).Target())
+		_, c := listenReached(t, l, listenBound(l).At(0).Target())
 		if got := listenIdle(t, c); got != test.want {
 			t.Errorf("%+v: idle time %d s, want %d", test.lc, got, test.want)
 		}

@@ -35,7 +35,7 @@ func TestListenManagers(t *testing.T) {
 				var r ListenReport
 				err := w.server.Do(func() (err error) {
 					if test.unprivileged {
-						defer dropNetAdmin(t)()
+						defer listenDropNetAdmin(t)()
 					}
 					if l, err = new(ListenConfig).Listen(context.Background(), record(server1v4, server2v4)); err != nil {
 						return err
@@ -68,9 +68,9 @@ func TestListenManagers(t *testing.T) {
 	}
 }
 
-// dropNetAdmin takes CAP_NET_ADMIN from the calling thread until the function
+// listenDropNetAdmin takes CAP_NET_ADMIN from the calling thread until the function
 // that it returns is called.
-func dropNetAdmin(t *testing.T) (restore func()) {
+func listenDropNetAdmin(t *testing.T) (restore func()) {
 	runtime.LockOSThread()
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var before [2]unix.CapUserData
@@ -102,11 +102,11 @@ func TestListenNoMPTCP(t *testing.T) {
 		if !strings.Contains(r.Fallback, "makes no Multipath TCP socket") || r.Manager != managerNone || r.Why != whyPlain {
 			t.Errorf("report %+v", r)
 		}
-		_, c := reach(t, l, bound(l).At(0).Target())
+		_, c := listenReached(t, l, listenBound(l).At(0).Target())
 		if got := c.Report(); got.Fallback != r.Fallback || c.ID() != 0 {
 			t.Errorf("fallback %q, id %d", got.Fallback, c.ID())
 		}
-		reach(t, l, netip.MustParseAddrPort("127.0.0.1:7001"))
+		listenReached(t, l, netip.MustParseAddrPort("127.0.0.1:7001"))
 	})
 }
 

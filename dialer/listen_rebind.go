@@ -56,8 +56,8 @@ func (l *Listener) rebind(ctx context.Context, set mpaddr.Addr) ([]ListenResult,
 	return slices.Clone(r.results), nil
 }
 
-// rebinding is the change from the sockets in use to those of another set.
-type rebinding struct {
+// listenRebinding is the change from the sockets in use to those of another set.
+type listenRebinding struct {
 	*listenBinder
 	kept    []*listenSocket // serve the new set as they are
 	dropped []*listenSocket // do not
@@ -66,8 +66,8 @@ type rebinding struct {
 }
 
 // newRebinding compares the sockets in use with those that set needs.
-func (l *Listener) newRebinding(ctx context.Context, set mpaddr.Addr) *rebinding {
-	r := &rebinding{listenBinder: &listenBinder{
+func (l *Listener) newRebinding(ctx context.Context, set mpaddr.Addr) *listenRebinding {
+	r := &listenRebinding{listenBinder: &listenBinder{
 		open:  func(at listenBind) (*listenSocket, error) { return l.config.openListener(ctx, at) },
 		probe: probeListen, port: l.port,
 	}}
@@ -86,7 +86,7 @@ func (b *listenBinder) ask(set mpaddr.Addr) {
 
 // compare sorts the sockets in use into those kept and those dropped, and finds
 // the ones to open.
-func (r *rebinding) compare(sockets []*listenSocket) {
+func (r *listenRebinding) compare(sockets []*listenSocket) {
 	all := make([]int, len(r.want))
 	for i := range all {
 		all[i] = i
@@ -111,7 +111,7 @@ func (r *rebinding) compare(sockets []*listenSocket) {
 }
 
 // blockers returns the sockets that must be closed before p's can be opened.
-func (r *rebinding) blockers(p listenPlan) (list []*listenSocket) {
+func (r *listenRebinding) blockers(p listenPlan) (list []*listenSocket) {
 	for _, s := range r.dropped {
 		if s.overlaps(p.listenBind) {
 			list = append(list, s)
@@ -121,7 +121,7 @@ func (r *rebinding) blockers(p listenPlan) (list []*listenSocket) {
 }
 
 // undisturbed returns the sockets that can be opened beside those in use.
-func (r *rebinding) undisturbed() (list []listenPlan) {
+func (r *listenRebinding) undisturbed() (list []listenPlan) {
 	for _, p := range r.fresh {
 		if len(r.blockers(p)) == 0 {
 			list = append(list, p)
@@ -133,7 +133,7 @@ func (r *rebinding) undisturbed() (list []listenPlan) {
 // replace opens the sockets that take over from others, which are closed for
 // that, and reports whether any address of the set is bound. An address that
 // this machine has not closes nothing.
-func (r *rebinding) replace() bool {
+func (r *listenRebinding) replace() bool {
 	var plans []listenPlan
 	for _, p := range r.fresh {
 		blockers := r.blockers(p)
@@ -159,7 +159,7 @@ func (r *rebinding) replace() bool {
 }
 
 // canBind reports why a specific address cannot be bound to.
-func (r *rebinding) canBind(p listenPlan) error {
+func (r *listenRebinding) canBind(p listenPlan) error {
 	if p.addr.Addr().IsUnspecified() {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (r *rebinding) canBind(p listenPlan) error {
 }
 
 // restore opens again what was closed for nothing.
-func (l *Listener) restore(r *rebinding) {
+func (l *Listener) restore(r *listenRebinding) {
 	for n, s := range l.sockets {
 		if !slices.Contains(r.closed, s) {
 			continue
@@ -181,7 +181,7 @@ func (l *Listener) restore(r *rebinding) {
 		l.group.Go(func() { l.run(again) })
 	}
 	l.sockets = slices.DeleteFunc(l.sockets, func(s *listenSocket) bool { return slices.Contains(r.closed, s) })
-	l.addr = boundSet(l.results, l.sockets)
+	l.addr = listenBoundSet(l.results, l.sockets)
 }
 
 // lose notes that a socket could not be opened again.
@@ -194,20 +194,20 @@ func (l *Listener) lose(s *listenSocket, err error) {
 }
 
 // commit makes the new set the one in use.
-func (l *Listener) commit(r *rebinding) {
+func (l *Listener) commit(r *listenRebinding) {
 	closeListeners(r.dropped) // those closed already do not mind
 	l.sockets = slices.Concat(r.kept, r.sockets)
 	l.port, l.results = r.port, r.results
 	for _, s := range r.sockets {
 		l.group.Go(func() { l.run(s) })
 	}
-	l.addr = boundSet(r.results, l.sockets)
+	l.addr = listenBoundSet(r.results, l.sockets)
 	l.announcer.update(l.sockets, l.addr)
 }
 
-// boundSet returns the addresses that are bound: those asked for, and 0.0.0.0
+// listenBoundSet returns the addresses that are bound: those asked for, and 0.0.0.0
 // of each dual-stack socket.
-func boundSet(results []ListenResult, sockets []*listenSocket) mpaddr.Addr {
+func listenBoundSet(results []ListenResult, sockets []*listenSocket) mpaddr.Addr {
 	var list []mpaddr.Endpoint
 	for _, r := range results {
 		if r.Err == nil {

@@ -32,8 +32,8 @@ func (lc *ListenConfig) openListener(_ context.Context, at listenBind) (*listenS
 		return nil, err
 	}
 	s := &listenSocket{listenBind: at, mptcp: kind.mptcp, family: kind.family, plain: kind.plain}
-	s.dual = at.dual && takesIPv4(fd)
-	if s.TCPListener, err = fileListener(fd); err != nil {
+	s.dual = at.dual && listenTakesIPv4(fd)
+	if s.TCPListener, err = listenFile(fd); err != nil {
 		return nil, err
 	}
 	s.addr = netip.AddrPortFrom(at.addr.Addr(), listenPort(s.TCPListener))
@@ -70,20 +70,20 @@ func (lc *ListenConfig) listenOn(fd int, kind *stream, at listenBind) error {
 	return os.NewSyscallError("listen", unix.Listen(fd, maxListenBacklog))
 }
 
-// takesIPv4 reports whether an IPv6 socket is dual-stack, which a Control
+// listenTakesIPv4 reports whether an IPv6 socket is dual-stack, which a Control
 // function may have changed.
-func takesIPv4(fd int) bool {
+func listenTakesIPv4(fd int) bool {
 	only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
 	return err == nil && only == 0
 }
 
-// fileListener hands a listening socket to package net. It takes fd over.
-func fileListener(fd int) (*net.TCPListener, error) {
+// listenFile hands a listening socket to package net. It takes fd over.
+func listenFile(fd int) (*net.TCPListener, error) {
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close() // the listener has a descriptor of its own by then
 	ln, err := net.FileListener(f)
 	if err != nil {
 		return nil, err
 	}
-	return tcpListener(ln)
+	return listenTCP(ln)
 }

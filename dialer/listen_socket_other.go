@@ -20,10 +20,10 @@ func (lc *ListenConfig) openListener(ctx context.Context, at listenBind) (*liste
 	config := net.ListenConfig{Control: lc.Control}
 	ln, err := config.Listen(ctx, network, at.addr.String())
 	if err != nil {
-		return nil, withoutOp(err)
+		return nil, listenCause(err)
 	}
 	s := &listenSocket{listenBind: at}
-	if s.TCPListener, err = tcpListener(ln); err != nil {
+	if s.TCPListener, err = listenTCP(ln); err != nil {
 		return nil, err
 	}
 	s.addr = netip.AddrPortFrom(at.addr.Addr(), listenPort(s.TCPListener))

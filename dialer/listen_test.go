@@ -31,12 +31,12 @@ func listenOn(t testing.TB, lc ListenConfig, set string) *Listener {
 	return l
 }
 
-// bound returns the set that a listener is bound to.
-func bound(l *Listener) mpaddr.Addr { return l.Addr().(mpaddr.Addr) }
+// listenBound returns the set that a listener is bound to.
+func listenBound(l *Listener) mpaddr.Addr { return l.Addr().(mpaddr.Addr) }
 
-// reach connects to address by plain TCP, and returns the accepted connection;
+// listenReached connects to address by plain TCP, and returns the accepted connection;
 // both are closed with the test.
-func reach(t testing.TB, l *Listener, address netip.AddrPort) (client net.Conn, accepted *Conn) {
+func listenReached(t testing.TB, l *Listener, address netip.AddrPort) (client net.Conn, accepted *Conn) {
 	t.Helper()
 	var d net.Dialer
 	client, err := d.Dial("tcp", address.String())
@@ -55,8 +55,8 @@ func reach(t testing.TB, l *Listener, address netip.AddrPort) (client net.Conn, 
 	return client, c.(*Conn)
 }
 
-// refused checks that nobody listens on address.
-func refused(t testing.TB, address netip.AddrPort) {
+// listenRefused checks that nobody listens on address.
+func listenRefused(t testing.TB, address netip.AddrPort) {
 	t.Helper()
 	if c, err := net.Dial("tcp", address.String()); err == nil {
 		_ = c.Close()
@@ -67,14 +67,14 @@ func refused(t testing.TB, address netip.AddrPort) {
 func TestListenOne(t *testing.T) {
 	for _, text := range []string{"127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"} {
 		l := listenOn(t, ListenConfig{}, text)
-		set := bound(l)
+		set := listenBound(l)
 		if set.Len() != 1 || set.At(0).Port() == 0 || !set.At(0).WithPort(0).SameTarget(mpaddr.MustParse(text).At(0)) {
 			t.Errorf("%s: bound to %v", text, set)
 		}
 		if l.Addr().Network() != mpaddr.Network {
 			t.Errorf("network %q", l.Addr().Network())
 		}
-		_, c := reach(t, l, set.At(0).Target())
+		_, c := listenReached(t, l, set.At(0).Target())
 		if got := c.LocalAddrs(); !got.SameSet(set) {
 			t.Errorf("%s: accepted at %v", text, got)
 		}
@@ -84,12 +84,12 @@ func TestListenOne(t *testing.T) {
 // TestListenFamilies: one call, both families, one port; results in words.
 func TestListenFamilies(t *testing.T) {
 	l := listenOn(t, ListenConfig{}, "127.0.0.1:0,[::1]:0")
-	set := bound(l)
+	set := listenBound(l)
 	if set.Len() != 2 || set.At(0).Port() != set.At(1).Port() {
 		t.Fatalf("bound to %v, want one port", set)
 	}
 	for i, e := range set.All() {
-		reach(t, l, e.Target())
+		listenReached(t, l, e.Target())
 		r := l.Results()[i]
 		if want := fmt.Sprintf("%v: bound, port chosen by the system for all", e); r.String() != want || !r.ChosenPort {
 			t.Errorf("%v, want %s", r, want)
@@ -144,7 +144,7 @@ func TestListenErrors(t *testing.T) {
 
 func TestListenClose(t *testing.T) {
 	l := listenOn(t, ListenConfig{}, "127.0.0.1:0,[::1]:0")
-	set := bound(l)
+	set := listenBound(l)
 	waiting, err := net.Dial("tcp", set.At(0).String()) // nobody accepts it
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestListenClose(t *testing.T) {
 		t.Errorf("rebound: %v", err)
 	}
 	for _, e := range set.All() {
-		refused(t, e.Target())
+		listenRefused(t, e.Target())
 	}
 }
 
@@ -182,7 +182,7 @@ func TestListenClose(t *testing.T) {
 // one after the other, however many wait at one of them.
 func TestListenTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &Listener{queue: make(chan acceptResult), done: make(chan struct{}), announcer: new(listenAnnouncer)}
+		l := &Listener{queue: make(chan listenAccepted), done: make(chan struct{}), announcer: new(listenAnnouncer)}
 		const sockets, rounds = 3, 5
 		for n := range sockets {
 			l.group.Go(func() {
@@ -219,8 +219,8 @@ func TestListenControl(t *testing.T) {
 		return c.Control(func(uintptr) {})
 	}}
 	l := listenOn(t, lc, "127.0.0.1:0,[::1]:0")
-	want := []call{{"tcp4", "127.0.0.1:0"}, {"tcp6", bound(l).At(0).WithPort(0).String()}}
-	want[1].address = fmt.Sprintf("[::1]:%d", bound(l).At(0).Port())
+	want := []call{{"tcp4", "127.0.0.1:0"}, {"tcp6", listenBound(l).At(0).WithPort(0).String()}}
+	want[1].address = fmt.Sprintf("[::1]:%d", listenBound(l).At(0).Port())
 	if len(calls) != 2 || calls[0] != want[0] || calls[1] != want[1] {
 		t.Errorf("calls %v, want %v", calls, want)
 	}
@@ -254,7 +254,7 @@ func TestListenModes(t *testing.T) {
 			if test.multi {
 				d.Multipath = MultipathAuto
 			}
-			client, err := d.Dial("tcp", bound(l).At(0).String())
+			client, err := d.Dial("tcp", listenBound(l).At(0).String())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,9 +289,9 @@ func TestListenModes(t *testing.T) {
 
 func TestListenRebind(t *testing.T) {
 	l := listenOn(t, ListenConfig{}, "127.0.0.1:0")
-	first := bound(l).At(0)
+	first := listenBound(l).At(0)
 	second := mpaddr.MustParse("[::1]:0").At(0)
-	_, kept := reach(t, l, first.Target())
+	_, kept := listenReached(t, l, first.Target())
 
 	// Port 0 is the listener's own port by now.
 	results, err := l.Rebind(t.Context(), mpaddr.New(first, second))
@@ -299,25 +299,25 @@ func TestListenRebind(t *testing.T) {
 		t.Fatalf("%v, %v", results, err)
 	}
 	second = results[1].Bound
-	reach(t, l, first.Target())
-	reach(t, l, second.Target())
+	listenReached(t, l, first.Target())
+	listenReached(t, l, second.Target())
 
 	if _, err := l.Rebind(t.Context(), mpaddr.New(second)); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, first.Target())
-	reach(t, l, second.Target())
-	if !bound(l).Equal(mpaddr.New(second)) {
+	listenRefused(t, first.Target())
+	listenReached(t, l, second.Target())
+	if !listenBound(l).Equal(mpaddr.New(second)) {
 		t.Errorf("bound to %v", l.Addr())
 	}
 
 	// What would leave none changes nothing.
 	for _, text := range []string{"", "198.51.100.1:0", "198.51.100.1:80,203.0.113.1:80"} {
 		results, err := l.Rebind(t.Context(), mpaddr.MustParse(text))
-		if err == nil || !bound(l).Equal(mpaddr.New(second)) || l.Results()[0].Err != nil {
+		if err == nil || !listenBound(l).Equal(mpaddr.New(second)) || l.Results()[0].Err != nil {
 			t.Errorf("%q: %v, %v; bound to %v", text, results, err, l.Addr())
 		}
-		reach(t, l, second.Target())
+		listenReached(t, l, second.Target())
 	}
 	if err := kept.SetDeadline(time.Now()); err != nil {
 		t.Errorf("the connection of a dropped address: %v", err)
@@ -327,7 +327,7 @@ func TestListenRebind(t *testing.T) {
 // TestListenRebindConcurrently is for the race detector.
 func TestListenRebindConcurrently(t *testing.T) {
 	l := listenOn(t, ListenConfig{}, "127.0.0.1:0")
-	both := bound(l).Union(mpaddr.MustParse("[::1]:0"))
+	both := listenBound(l).Union(mpaddr.MustParse("[::1]:0"))
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -381,12 +381,12 @@ func TestListenHTTP(t *testing.T) {
 			tlsConfig := borrowed.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 			tlsConfig.ServerName = "example.com"
 			transport := &http.Transport{DialContext: d.DialContext, TLSClientConfig: tlsConfig}
-			for _, e := range bound(l).All() {
+			for _, e := range listenBound(l).All() {
 				url := map[bool]string{false: "http://", true: "https://"}[secure] + e.String()
-				post(t, &http.Client{Transport: transport}, url)
+				listenPost(t, &http.Client{Transport: transport}, url)
 			}
 			transport.CloseIdleConnections()
-			if err := server.Shutdown(timeoutContext(t)); err != nil {
+			if err := server.Shutdown(listenTimeout(t)); err != nil {
 				t.Error(err)
 			}
 			if err := <-served; !errors.Is(err, http.ErrServerClosed) {
@@ -396,8 +396,8 @@ func TestListenHTTP(t *testing.T) {
 	}
 }
 
-// post sends a body large enough for several segments and wants it back.
-func post(t *testing.T, client *http.Client, url string) {
+// listenPost sends a body large enough for several segments and wants it back.
+func listenPost(t *testing.T, client *http.Client, url string) {
 	t.Helper()
 	body := strings.Repeat("over every path ", 1<<14)
 	response, err := client.Post(url, "text/plain", strings.NewReader(body))
@@ -411,8 +411,8 @@ func post(t *testing.T, client *http.Client, url string) {
 	}
 }
 
-// timeoutContext bounds what must not take long.
-func timeoutContext(t testing.TB) context.Context {
+// listenTimeout bounds what must not take long.
+func listenTimeout(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	t.Cleanup(cancel)
