@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/resolver"
@@ -29,6 +30,8 @@ type dialFlags struct {
 	stdin   bool
 	probe   bool
 	plain   bool
+	watch   bool
+	limit   time.Duration
 }
 
 func (a *app) dialCommand() *cobra.Command {
@@ -47,6 +50,7 @@ error.
 Exit codes: 0 connected, 1 no such name, 2 usage, 3 not connected.`,
 		Example: `  mpresolve dial www.example.net:443
   mpresolve dial --json --wait 5s www.example.net:https
+  mpresolve dial --watch --stdin files.example.net:9 < large.file
   printf 'GET / HTTP/1.0\r\n\r\n' | mpresolve dial --stdin www.example.net:80`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -63,6 +67,8 @@ Exit codes: 0 connected, 1 no such name, 2 usage, 3 not connected.`,
 	flags.DurationVar(&f.connect, "connect-timeout", 0, "give up the whole dial after this long (default: never)")
 	flags.BoolVar(&f.stdin, "stdin", false, "send standard input, print the reply")
 	flags.BoolVar(&f.probe, "probe", false, "tell another host from a closed port by a fresh connection to each refused address")
+	flags.BoolVar(&f.watch, "watch", false, "show the paths live until the peer closes; without a terminal, a JSON line a second")
+	flags.DurationVar(&f.limit, "for", 0, "end --watch after this long (default: when the peer closes)")
 	flags.BoolVar(&f.plain, "no-mptcp", false, "use plain TCP")
 	return cmd
 }
@@ -120,20 +126,47 @@ func (a *app) use(ctx context.Context, f dialFlags, address string, conn *dialer
 	}
 	waitCtx, cancel := context.WithTimeout(ctx, f.wait)
 	defer cancel()
-	if err := conn.WaitJoins(waitCtx); err != nil && ctx.Err() != nil {
+	if err := conn.WaitJoins(waitCtx); err != nil && ctx.Err() != nil { // how the joins ended is in the report
 		return &exitError{code: exitFailed, err: errors.New("interrupted")}
 	}
 	view := newDialView(address, conn, time.Since(start))
 	if err := a.printDial(report, view, st); err != nil {
 		return &exitError{code: exitFailed, err: err}
 	}
-	if !f.stdin {
+	if !f.stdin && !f.watch {
 		return nil
 	}
-	if err := carry(ctx, conn, a.stdin, a.stdout); err != nil {
+	if f.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.limit)
+		defer cancel()
+	}
+	if err := a.transfer(ctx, f, conn, report, st); err != nil {
 		return &exitError{code: exitFailed, err: fmt.Errorf("dial %s: %w", address, err)}
 	}
 	return nil
+}
+
+// transfer carries the data, and shows the paths meanwhile where asked to.
+// Without --stdin nothing is sent, and what comes is thrown away.
+func (a *app) transfer(ctx context.Context, f dialFlags, conn *dialer.Conn, report io.Writer, st style) error {
+	in, out := io.Reader(nil), io.Discard
+	if f.stdin {
+		in, out = a.stdin, a.stdout
+	}
+	if !f.watch {
+		return carry(ctx, conn, in, out)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var group errgroup.Group
+	group.Go(func() error { return watch(ctx, report, conn, st, st != style{}) })
+	err := carry(ctx, conn, in, out)
+	if ctx.Err() != nil {
+		err = nil // ended as asked
+	}
+	cancel()
+	return errors.Join(err, group.Wait())
 }
 
 func (a *app) printDial(w io.Writer, view dialView, st style) error {
@@ -166,10 +199,12 @@ func carry(ctx context.Context, conn *dialer.Conn, in io.Reader, out io.Writer) 
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	sent := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(conn, in)
-		sent <- errors.Join(err, conn.CloseWrite())
-	}()
+	if in != nil {
+		go func() {
+			_, err := io.Copy(conn, in)
+			sent <- errors.Join(err, conn.CloseWrite())
+		}()
+	}
 	if _, err := io.Copy(out, conn); err != nil {
 		return fmt.Errorf("receiving: %w", err)
 	}

@@ -73,10 +73,7 @@ func newDialView(target string, conn *dialer.Conn, elapsed time.Duration) dialVi
 		view.Candidate = report.Answer.Record.Len()
 	}
 	for _, p := range conn.Paths() {
-		view.Paths = append(view.Paths, pathView{
-			Local: p.Local.String(), Remote: p.Remote.String(), State: p.State, Verdict: string(p.Verdict),
-			RTTMS: milliseconds(p.RTT), BytesSent: p.BytesSent, BytesReceived: p.BytesReceived,
-		})
+		view.Paths = append(view.Paths, newPathView(p))
 	}
 	for _, j := range report.Joins {
 		if j.Verdict != dialer.Joined {
@@ -87,6 +84,13 @@ func newDialView(target string, conn *dialer.Conn, elapsed time.Duration) dialVi
 		view.Attempts = append(view.Attempts, attemptView{at.Remote.String(), milliseconds(at.Started), milliseconds(at.Elapsed), errorText(at.Err)})
 	}
 	return view
+}
+
+func newPathView(p dialer.Path) pathView {
+	return pathView{
+		Local: p.Local.String(), Remote: p.Remote.String(), State: p.State, Verdict: string(p.Verdict),
+		RTTMS: milliseconds(p.RTT), BytesSent: p.BytesSent, BytesReceived: p.BytesReceived,
+	}
 }
 
 func familyOf(remote string) string {
