@@ -59,8 +59,8 @@ type FamilyResult struct {
 	Name     string // the name asked for, search domain and trailing dot included
 	Addrs    []netip.Addr
 	Services []Service // of HTTPS
-	// Chain is the aliases followed, in order: each name a CNAME led to, with
-	// the trailing dot. Its last is the canonical name.
+	// Chain is the aliases followed, in order: each name that a CNAME led to, or
+	// an HTTPS record in AliasMode, with the trailing dot. Its last is the canonical name.
 	Chain []string
 	// TTL is the smallest of the records used; of a negative answer, how long
 	// it may be kept (RFC 2308).
@@ -107,9 +107,10 @@ const (
 	protoCache   = "cache"
 )
 
-// Service is one HTTPS record (RFC 9460).
+// Service is one HTTPS record (RFC 9460). Those in AliasMode are followed and
+// not shown.
 type Service struct {
-	Priority uint16       `json:"priority"`       // SvcPriority; 0 is AliasMode
+	Priority uint16       `json:"priority"`       // SvcPriority, 1 or more
 	Target   string       `json:"target"`         // TargetName with the trailing dot; the owner's name where the record has "."
 	ALPN     []string     `json:"alpn,omitempty"` // application protocols, "http/1.1" added unless the record excludes it
 	Port     uint16       `json:"port,omitempty"` // 0: the service's default

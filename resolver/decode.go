@@ -42,7 +42,8 @@ func (f *findings) ttlDuration(found bool) time.Duration {
 }
 
 // read finds the records of name and typ in a reply, following at most limit
-// aliases (RFC 1034 section 3.6.2). Records of other names are not looked at.
+// aliases (RFC 1034 section 3.6.2; of HTTPS also those of AliasMode, RFC 9460
+// section 2.4.2). Records of other names are not looked at.
 func read(msg []byte, name dnswire.Name, typ dnswire.Type, limit int) (findings, error) {
 	f := findings{ttl: noTTL}
 	cur := name
@@ -50,6 +51,9 @@ func read(msg []byte, name dnswire.Name, typ dnswire.Type, limit int) (findings,
 		alias, err := f.scan(msg, cur, typ)
 		if err != nil {
 			return f, err
+		}
+		if target, ok := f.aliasMode(); ok {
+			alias = target
 		}
 		if alias == "" || len(f.addrs)+len(f.services) > 0 {
 			return f, f.rdata
@@ -60,6 +64,24 @@ func read(msg []byte, name dnswire.Name, typ dnswire.Type, limit int) (findings,
 		f.aliases = append(f.aliases, alias)
 		cur = alias
 	}
+}
+
+// aliasMode takes the services out if one of them is in AliasMode, which is then
+// the only one that counts (RFC 9460 section 2.4.1), and returns where it leads:
+// nowhere if its target is the root, which says that there is no such service
+// (section 2.5.1).
+func (f *findings) aliasMode() (target dnswire.Name, ok bool) {
+	for _, s := range f.services {
+		if s.Priority > 0 {
+			continue
+		}
+		f.services = nil
+		if target, err := dnswire.ParseName(s.Target); err == nil && target != dnswire.Root {
+			return target, true
+		}
+		return "", true
+	}
+	return "", false
 }
 
 func (f *findings) has(alias dnswire.Name) bool {

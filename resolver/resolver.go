@@ -13,8 +13,8 @@ import (
 const (
 	// DefaultResolutionDelay is the Resolution Delay of Happy Eyeballs v3.
 	DefaultResolutionDelay = 50 * time.Millisecond
-	// MaxAliases bounds the CNAMEs followed for one question, within a reply
-	// and from reply to reply.
+	// MaxAliases bounds the aliases (CNAME, HTTPS in AliasMode) followed for one
+	// question, within a reply and from reply to reply.
 	MaxAliases = 16
 	// DefaultCacheOctets bounds the resolver's own cache.
 	DefaultCacheOctets = 4 << 20
