@@ -38,15 +38,17 @@ var _ net.Conn = (*Conn)(nil)
 
 // newConn makes a connection of the race's winner and begins to add subflows.
 func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin time.Time) *Conn {
-	c := &Conn{TCPConn: s.TCPConn, target: t, stream: s, look: look, remote: winner(log)}
+	c := s.conn // where success was looked for on it
+	if c == nil {
+		c = &Conn{TCPConn: s.TCPConn}
+	}
+	c.target, c.stream, c.look, c.remote = t, s, look, winner(log)
 	c.dialed = Report{
 		Name: t.name, Attempts: log,
 		Resolve: look.elapsed(), Connect: time.Since(begin),
 	}
 	c.alive = keepAlive{conn: s.TCPConn, restore: d.keepAliveConfig()}
-	if s.mptcp {
-		c.id, _ = token(s.TCPConn)
-	}
+	c.id = s.token
 	candidates, complete := look.known()
 	if c.id == 0 || d.maxSubflows() == 0 || len(candidates) < 2 && complete {
 		look.stop()

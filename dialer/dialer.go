@@ -3,9 +3,11 @@ package dialer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +27,28 @@ const (
 	// MultipathOff uses plain TCP.
 	MultipathOff
 )
+
+// Fallback says what becomes of a dial where there is no Multipath TCP: on this
+// system, at the peer, or on the path between them.
+type Fallback uint8
+
+const (
+	// FallbackPlain goes on with plain TCP, and Report.Fallback says why. Of the
+	// system itself "multipath" and [Dialer.Connect] demand Multipath TCP all the
+	// same: ErrMultipathUnsupported.
+	FallbackPlain Fallback = iota
+	// FallbackError fails: with ErrMultipathUnsupported where the system has none,
+	// with ErrNotMultipath where an address was reached by plain TCP only. The next
+	// address has its turn then. The networks "tcp4" and "tcp6", and dials for
+	// which Multipath TCP is switched off, stay plain.
+	FallbackError
+)
+
+// MultipathEnv is the environment variable that switches Multipath TCP off where
+// it is "0", whatever the program asks for: "tcp" is plain TCP then, "multipath"
+// and [Dialer.Connect] fail with ErrMultipathUnsupported. Other values change
+// nothing. A Dialer reads it at its first dial.
+const MultipathEnv = "MPRESOLVE_MPTCP"
 
 // Dialer connects to names and records. Its zero value is ready: it dials like
 // net.Dialer, with Happy Eyeballs version 3, and with Multipath TCP where the
@@ -54,9 +78,33 @@ type Dialer struct {
 	// "tcp4" or "tcp6" for the family of the address, which need not be the
 	// family of the socket: an IPv6 socket is used for both, so that subflows of
 	// both can be added. Ignored where ControlContext is set.
+	//
+	// An error that is ENOPROTOOPT or EOPNOTSUPP, of a socket option that
+	// Multipath TCP lacks, does not fail the dial: it is called again for a plain
+	// TCP socket, or, where the dial is for Multipath TCP only, left at that and
+	// told in Report.Lacking.
 	Control func(network, address string, c syscall.RawConn) error
 	// ControlContext is Control with the context of the dial.
 	ControlContext func(ctx context.Context, network, address string, c syscall.RawConn) error
+
+	// Cancel is an optional channel whose closing cancels dials, for programs that
+	// set it in net.Dialer. Use the context of DialContext instead.
+	Cancel <-chan struct{}
+
+	// FastOpen uses TCP Fast Open (RFC 7413): with an address that gave this host
+	// a cookie before, the SYN is sent by the first write and has its octets in it;
+	// they may arrive twice. As such a connection is no proof that the address
+	// answers, dials that race several addresses use it only where Success or
+	// TLSDial gives that proof. A system without it is no error.
+	FastOpen bool
+
+	// Success, if set, is what the race counts as success beyond a TCP connection:
+	// it is called on each connection made, and the first for which it returns nil
+	// becomes the dial's (Happy Eyeballs v3, section 4). When an address has
+	// connected, the next one gets its turn a Connection Attempt Delay later. It
+	// may read and write; when ctx is done its reads and writes fail. It is called
+	// from several goroutines at once. TLSDial has its own.
+	Success func(ctx context.Context, c net.Conn) error
 
 	// ConnectionAttemptDelay is the time between the starts of two connection
 	// attempts. Zero is DefaultConnectionAttemptDelay; it is kept within
@@ -70,8 +118,11 @@ type Dialer struct {
 	// its own setting, and this one is ignored.
 	PreferredFamilyCount int
 
-	// Multipath governs the network "tcp".
+	// Multipath governs the network "tcp". The environment variable MPRESOLVE_MPTCP
+	// switches Multipath TCP off for a whole program: see MultipathEnv.
 	Multipath Mode
+	// Fallback says what becomes of a dial that finds no Multipath TCP.
+	Fallback Fallback
 	// MaxSubflows is how many subflows a connection gets besides its first. Zero
 	// is DefaultMaxSubflows; negative is none.
 	MaxSubflows int
@@ -92,12 +143,14 @@ type Dialer struct {
 	once   sync.Once
 	memory *hostid.Memory
 	system *resolver.Resolver // in place of a nil Resolver
+	off    bool               // MultipathEnv says so
 }
 
 // prepare makes what the first dial needs.
 func (d *Dialer) prepare() {
 	d.once.Do(func() {
 		d.memory = hostid.NewMemory(0)
+		d.off = os.Getenv(MultipathEnv) == "0"
 		d.system = &resolver.Resolver{PreferredFamilyCount: d.PreferredFamilyCount}
 	})
 }
@@ -146,6 +199,9 @@ func (d *Dialer) Connect(ctx context.Context, set mpaddr.Addr) (*Conn, error) {
 func (d *Dialer) dial(ctx context.Context, t target) (*Conn, error) {
 	d.prepare()
 	begin := time.Now()
+	if err := d.apply(&t); err != nil {
+		return nil, &net.OpError{Op: "dial", Net: t.network, Addr: asked{t.network, t.address}, Err: err}
+	}
 	bounded, cancel := d.bound(ctx, begin)
 	defer cancel()
 	look := d.lookUp(ctx, t)
@@ -154,11 +210,69 @@ func (d *Dialer) dial(ctx context.Context, t target) (*Conn, error) {
 		look.stop()
 		return nil, dialError(t.network, t.address, log, look.explain(err))
 	}
-	return d.newConn(t, s, look, log, begin), nil
+	if s.declined != "" {
+		t.plain = s.declined
+	}
+	return d.newConn(t, s, look, told(log, s), begin), nil
 }
 
-// bound returns ctx with the dialer's own limits.
+// told returns the log with what the winner knows of its own attempt.
+func told(log []Attempt, s *stream) []Attempt {
+	for i := range log {
+		if log[i].Err == nil {
+			log[i].Via = s.via
+		}
+	}
+	return log
+}
+
+// apply adds the dialer's own wishes to a target.
+func (d *Dialer) apply(t *target) error {
+	switch {
+	case t.want == plainTCP:
+	case d.off && t.want == requireMPTCP:
+		return fmt.Errorf("%w: %s", ErrMultipathUnsupported, whySwitchedOff)
+	case d.off:
+		t.want, t.plain = plainTCP, whySwitchedOff
+	case d.Fallback == FallbackError:
+		t.want, t.strict = requireMPTCP, true
+	}
+	if d.Success != nil && t.success == nil {
+		t.success = func(ctx context.Context, s *stream) error { return d.Success(ctx, s.conn) }
+	}
+	t.fast = d.FastOpen && (t.success != nil || len(t.candidates) == 1)
+	return nil
+}
+
+// whySwitchedOff is a sentence for the environment's switch.
+const whySwitchedOff = "Multipath TCP is switched off by " + MultipathEnv + "=0 in the environment"
+
+// bound returns ctx with the dialer's own limits. The function it returns ends
+// them and waits for what watches them.
 func (d *Dialer) bound(ctx context.Context, now time.Time) (context.Context, context.CancelFunc) {
+	if d.Cancel == nil {
+		return d.boundInTime(ctx, now)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-d.Cancel:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	timed, end := d.boundInTime(ctx, now)
+	return timed, func() {
+		end()
+		cancel()
+		<-watched
+	}
+}
+
+// boundInTime returns ctx with the earlier of the dialer's Timeout and Deadline.
+func (d *Dialer) boundInTime(ctx context.Context, now time.Time) (context.Context, context.CancelFunc) {
 	deadline := d.Deadline
 	if t := now.Add(d.Timeout); d.Timeout != 0 && (deadline.IsZero() || t.Before(deadline)) {
 		deadline = t
@@ -181,8 +295,13 @@ func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Ti
 	if len(t.candidates) == 1 {
 		return d.connectOnly(ctx, t)
 	}
-	connect := func(ctx context.Context, remote netip.AddrPort) (*stream, error) {
-		return d.connectTCP(ctx, remote, t.want)
+	return d.raceAll(ctx, t, look, begin)
+}
+
+// raceAll races the addresses as the look-up brings them.
+func (d *Dialer) raceAll(ctx context.Context, t target, look *lookup, begin time.Time) (*stream, []Attempt, error) {
+	connect := func(ctx context.Context, remote netip.AddrPort, established func()) (*stream, error) {
+		return d.attempt(ctx, t, remote, established)
 	}
 	run := newDriver(newRace(d.ResolutionDelay, d.ConnectionAttemptDelay), begin, connect)
 	s, won, err := run.run(ctx, look.answers())
@@ -196,20 +315,20 @@ func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Ti
 // connectOnly connects to the only candidate.
 func (d *Dialer) connectOnly(ctx context.Context, t target) (*stream, []Attempt, error) {
 	begin, remote := time.Now(), t.candidates[0]
-	s, err := d.connectTCP(ctx, remote, t.want)
-	log := []Attempt{{Remote: remote, Elapsed: time.Since(begin), Err: mapContextError(err)}}
+	s, err := d.attempt(ctx, t, remote, func() {})
+	log := append(t.log, Attempt{Remote: remote, Elapsed: time.Since(begin), Err: mapContextError(err)})
 	if err != nil {
 		return nil, log, errAllFailed
 	}
 	return s, log, nil
 }
 
-// source returns what names are looked up with.
-func (d *Dialer) source() source {
+// resolver returns what names are looked up with.
+func (d *Dialer) resolver() *resolver.Resolver {
 	if d.Resolver != nil {
-		return names{d.Resolver}
+		return d.Resolver
 	}
-	return names{d.system}
+	return d.system
 }
 
 // names is a resolver as a source.

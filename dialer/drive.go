@@ -14,8 +14,9 @@ import (
 // connected first.
 var errLost = errors.New("another address connected first")
 
-// connectFunc makes one connection attempt. It returns when ctx is done.
-type connectFunc[C io.Closer] func(ctx context.Context, remote netip.AddrPort) (C, error)
+// connectFunc makes one connection attempt. It returns when ctx is done. Where
+// success takes more than a TCP connection, it calls established in between.
+type connectFunc[C io.Closer] func(ctx context.Context, remote netip.AddrPort, established func()) (C, error)
 
 // driver runs a race: it owns the attempts' goroutines, the timer and the log.
 // All of its fields belong to the goroutine that calls run.
@@ -36,11 +37,12 @@ type driver[C io.Closer] struct {
 	won     bool
 }
 
-// result is how one attempt ended.
+// result is how one attempt ended, or that it has a TCP connection.
 type result[C io.Closer] struct {
-	remote netip.AddrPort
-	conn   C
-	err    error
+	remote      netip.AddrPort
+	conn        C
+	err         error
+	established bool // not the end: success is still to come
 }
 
 // newDriver returns a driver for r. begin is when the dial began.
@@ -110,8 +112,10 @@ func (d *driver[C]) start(ctx context.Context, remote netip.AddrPort) {
 	d.log = append(d.log, Attempt{Remote: remote, Started: time.Since(d.begin)})
 	d.running++
 	d.group.Go(func() error {
-		conn, err := d.connect(ctx, remote)
-		d.results <- result[C]{remote, conn, err}
+		conn, err := d.connect(ctx, remote, func() {
+			d.results <- result[C]{remote: remote, established: true}
+		})
+		d.results <- result[C]{remote: remote, conn: conn, err: err}
 		return nil
 	})
 }
@@ -119,6 +123,12 @@ func (d *driver[C]) start(ctx context.Context, remote netip.AddrPort) {
 // settle takes in the result of one attempt: the first success is the winner,
 // a later one is closed.
 func (d *driver[C]) settle(ctx context.Context, res result[C]) {
+	if res.established {
+		if !d.decided {
+			d.feed(ctx, established{res.remote})
+		}
+		return
+	}
 	d.running--
 	d.cancels[res.remote]()
 	at := d.attempt(res.remote)
@@ -152,7 +162,7 @@ func (d *driver[C]) stop(cause error) {
 	for d.running > 0 {
 		res := <-d.results
 		d.settle(context.Background(), res)
-		if at := d.attempt(res.remote); errors.Is(at.Err, context.Canceled) {
+		if at := d.attempt(res.remote); !res.established && errors.Is(at.Err, context.Canceled) {
 			at.Err = stopped
 		}
 	}

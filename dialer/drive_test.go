@@ -34,7 +34,7 @@ type fakeNet struct {
 	tries atomic.Int32
 }
 
-func (n *fakeNet) connect(ctx context.Context, remote netip.AddrPort) (*fakeConn, error) {
+func (n *fakeNet) connect(ctx context.Context, remote netip.AddrPort, established func()) (*fakeConn, error) {
 	n.tries.Add(1)
 	h := n.hosts[remote]
 	if h.dead {

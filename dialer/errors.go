@@ -18,15 +18,20 @@ import (
 // section 5.2). It wraps [errors.ErrUnsupported].
 var ErrMultipathUnsupported = fmt.Errorf("multipath TCP is not available on this system; dial \"tcp\" to do without: %w", errors.ErrUnsupported)
 
+// ErrNotMultipath is matched by the error of a dial with [FallbackError] to an
+// address that was reached, but not by Multipath TCP.
+var ErrNotMultipath = errors.New("the peer, or something on the path to it, does not speak Multipath TCP")
+
 // errNoAddress says that a set or a name has no address to connect to.
 var errNoAddress = errors.New("no address to connect to")
 
 // Attempt is one connection attempt of a dial.
 type Attempt struct {
 	Remote  netip.AddrPort
-	Started time.Duration // since the dial began
-	Elapsed time.Duration // until it connected, failed or was stopped
-	Err     error         // nil for the address that became the connection
+	Via     netip.AddrPort // the NAT64's address for Remote, where that was connected to
+	Started time.Duration  // since the dial began
+	Elapsed time.Duration  // until it connected, failed or was stopped
+	Err     error          // nil for the address that became the connection
 }
 
 // Error is why a dial failed: what was tried, and why each of it failed. It is
@@ -115,6 +120,19 @@ func mapContextError(err error) error {
 		return timeoutError{}
 	case errors.Is(err, context.Canceled):
 		return canceledError{}
+	}
+	return err
+}
+
+// innerError returns what a net.OpError wraps, as the dial wraps it again, or
+// ctx's error where that is the cause.
+func innerError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
 	}
 	return err
 }

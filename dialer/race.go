@@ -50,7 +50,7 @@ type racer struct {
 	failed bool
 }
 
-// event is what happened: answered, failed, succeeded or ticked.
+// event is what happened: answered, failed, established, succeeded or ticked.
 type event interface{ isEvent() }
 
 // answered says that a family has answered and what is known now.
@@ -66,13 +66,18 @@ type failed struct{ remote netip.AddrPort }
 // succeeded says that the attempt on an address has connected.
 type succeeded struct{ remote netip.AddrPort }
 
+// established says that the attempt on an address has a TCP connection, on
+// which what the dial counts as success is still to come.
+type established struct{ remote netip.AddrPort }
+
 // ticked says that the timer has fired.
 type ticked struct{}
 
-func (answered) isEvent()  {}
-func (failed) isEvent()    {}
-func (succeeded) isEvent() {}
-func (ticked) isEvent()    {}
+func (answered) isEvent()    {}
+func (failed) isEvent()      {}
+func (established) isEvent() {}
+func (succeeded) isEvent()   {}
+func (ticked) isEvent()      {}
 
 // actionKind is what the driver has to do.
 type actionKind uint8
@@ -116,6 +121,8 @@ func (r *race) step(now time.Time, ev event) []action {
 		r.learn(now, ev)
 	case failed:
 		r.fail(ev.remote)
+	case established:
+		r.extend(now, ev.remote)
 	case succeeded:
 		return r.win(ev.remote)
 	}
@@ -145,6 +152,15 @@ func (r *race) fail(remote netip.AddrPort) {
 	r.running--
 	if i == len(r.attempts)-1 || r.running == 0 {
 		r.lastStart = time.Time{}
+	}
+}
+
+// extend notes a TCP connection. When it is the newest attempt's, the next one
+// waits a Connection Attempt Delay from now (Happy Eyeballs v3, section 4: the
+// address answers, so the rest of the handshake gets its time).
+func (r *race) extend(now time.Time, remote netip.AddrPort) {
+	if i := r.index(remote); i >= 0 && i == len(r.attempts)-1 && !r.attempts[i].failed {
+		r.lastStart = now
 	}
 }
 

@@ -76,6 +76,9 @@ type Report struct {
 	// Fallback says in a sentence why the connection is plain TCP; "" when it is
 	// Multipath TCP.
 	Fallback string
+	// Lacking are socket options that the dial asked for and the connection does
+	// not have, each with the system's word.
+	Lacking []error
 	// Attempts are the connection attempts of the race, in order of starting.
 	Attempts []Attempt
 	// Joins are the other addresses of the record, in the order of offering.
@@ -98,7 +101,7 @@ type Report struct {
 // [Conn.WaitJoins] has returned.
 func (c *Conn) Report() Report {
 	r := c.dialed
-	r.Answer = c.look.answer()
+	r.Answer, r.Lacking = c.look.answer(), c.stream.lacking
 	r.Fallback = c.fallbackReason()
 	r.Manager, r.Why = c.manager()
 	if c.subflows != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
 // connectTCP makes one connection over a socket of its own.
@@ -20,14 +22,15 @@ import (
 // MPTCP socket, and makes an IPv4 socket for an IPv4 address, which can never
 // take an IPv6 subflow.
 func (d *Dialer) connectTCP(ctx context.Context, remote netip.AddrPort, want protocol) (*stream, error) {
-	fd, s, err := openSocket(remote.Addr().Unmap(), want)
+	fd, s, err := d.makeSocket(ctx, remote, want)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.control(ctx, remote, rawSocket(fd)); err != nil {
-		_ = unix.Close(fd) // nothing was sent
-		return nil, err
-	}
+	return d.connectSocket(ctx, fd, s, remote)
+}
+
+// connectSocket connects fd, and takes it over.
+func (d *Dialer) connectSocket(ctx context.Context, fd int, s *stream, remote netip.AddrPort) (*stream, error) {
 	addr, err := s.sockaddr(remote)
 	if err == nil {
 		err = startConnect(fd, addr)
@@ -36,12 +39,59 @@ func (d *Dialer) connectTCP(ctx context.Context, remote netip.AddrPort, want pro
 		_ = unix.Close(fd) // not connected
 		return nil, err
 	}
-	s.TCPConn, err = finishConnect(ctx, fd)
+	if connected(fd) {
+		s.readToken(fd)
+		s.TCPConn, err = tcpConn(fd)
+	} else {
+		err = s.finishConnect(ctx, fd)
+	}
 	if err != nil {
 		return nil, err
 	}
 	d.applyKeepAlive(s.TCPConn)
 	return s, nil
+}
+
+// readToken notes the connection's token.
+func (s *stream) readToken(fd int) {
+	if !s.mptcp {
+		return
+	}
+	if info, err := mptcp.GetInfo(rawSocket(fd)); err == nil {
+		s.token = info.Token
+	}
+}
+
+// makeSocket opens a socket for remote and runs the caller's control function on
+// it. Where that sets an option which Multipath TCP lacks, the option goes
+// before Multipath TCP, unless the dial is for Multipath TCP only.
+func (d *Dialer) makeSocket(ctx context.Context, remote netip.AddrPort, want protocol) (int, *stream, error) {
+	fd, s, err := openSocket(remote.Addr().Unmap(), want)
+	if err != nil {
+		return -1, nil, err
+	}
+	err = d.control(ctx, remote, rawSocket(fd))
+	switch {
+	case err == nil:
+		return fd, s, nil
+	case s.mptcp && isLacking(err) && want == requireMPTCP:
+		s.lacking = append(s.lacking, err)
+		return fd, s, nil
+	}
+	_ = unix.Close(fd) // nothing was sent
+	if !s.mptcp || !isLacking(err) {
+		return -1, nil, err
+	}
+	if fd, s, err = d.makeSocket(ctx, remote, plainTCP); err == nil {
+		s.declined = "the dial's Control function sets a socket option that Multipath TCP lacks"
+	}
+	return fd, s, err
+}
+
+// isLacking reports whether the error of setsockopt(2) says that there is no
+// such option for this kind of socket.
+func isLacking(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOPROTOOPT)
 }
 
 // openSocket returns a non-blocking socket for remote: a dual-stack MPTCP one,
@@ -77,10 +127,8 @@ func multipathSocket(remote netip.Addr) (fd, family int, err error) {
 	if err != nil {
 		return -1, 0, err
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
-		_ = unix.Close(fd) // unused
-		return -1, 0, os.NewSyscallError("setsockopt", err)
-	}
+	// Zero already, unless net.ipv6.bindv6only is set. An error shows in connect.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
 	return fd, unix.AF_INET6, nil
 }
 
@@ -153,17 +201,44 @@ func startConnect(fd int, addr unix.Sockaddr) error {
 	}
 }
 
-// finishConnect waits in the runtime's poller until fd is connected, has
-// failed, or ctx is done. It takes fd over.
-func finishConnect(ctx context.Context, fd int) (*net.TCPConn, error) {
+// connected reports whether fd is connected already, as it is on the loopback
+// interface when connect(2) returns. Then nothing need wait for it.
+func connected(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	return n == 1 && err == nil && p[0].Revents == unix.POLLOUT
+}
+
+// tcpConn hands a connected socket to package net, which takes a copy of the
+// descriptor. It takes fd over.
+func tcpConn(fd int) (*net.TCPConn, error) {
+	// NewFile gives a non-blocking descriptor to the poller, for nothing here.
+	// Package net makes the socket non-blocking again.
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, 0)
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close()
-	if err := awaitConnect(ctx, f); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, err
+	return fileConn(f)
+}
+
+// finishConnect waits in the runtime's poller until fd is connected, has
+// failed, or ctx is done. It takes fd over.
+func (s *stream) finishConnect(ctx context.Context, fd int) error {
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	err := awaitConnect(ctx, f)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return err
 	}
+	s.readToken(fd)
+	s.TCPConn, err = fileConn(f)
+	return err
+}
+
+// fileConn returns a connection with a descriptor of its own.
+func fileConn(f *os.File) (*net.TCPConn, error) {
 	c, err := net.FileConn(f)
 	if err != nil {
 		return nil, err
@@ -183,7 +258,9 @@ func awaitConnect(ctx context.Context, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer interrupt(ctx, f)()
+	defer whenDone(ctx, func() {
+		_ = f.SetWriteDeadline(time.Unix(1, 0)) // fails only on a closed file
+	})()
 	var failure error
 	err = raw.Write(func(fd uintptr) (done bool) {
 		done, failure = connectResult(int(fd))
@@ -193,24 +270,6 @@ func awaitConnect(ctx context.Context, f *os.File) error {
 		return failure
 	}
 	return err
-}
-
-// interrupt ends a wait for f by an expired deadline when ctx is done. The
-// function it returns ends that; nothing of it runs afterwards.
-func interrupt(ctx context.Context, f *os.File) (stop func()) {
-	if ctx.Done() == nil {
-		return func() {}
-	}
-	ended := make(chan struct{})
-	forget := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		_ = f.SetWriteDeadline(time.Unix(1, 0)) // fails only on a closed file
-	})
-	return func() {
-		if !forget() {
-			<-ended
-		}
-	}
 }
 
 // connectResult says whether a non-blocking connect has ended, and how.

@@ -4,7 +4,6 @@ package dialer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -38,15 +37,11 @@ func (d *Dialer) connectTCP(ctx context.Context, remote netip.AddrPort, want pro
 	return s, nil
 }
 
-// innerError returns what a net.OpError wraps, as the dial wraps it again, or
-// ctx's error where that is the cause.
-func innerError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// connectFast is connectTCP: TCP Fast Open is used on Linux only.
+func (d *Dialer) connectFast(ctx context.Context, remote netip.AddrPort, want protocol) (*stream, error) {
+	s, err := d.connectTCP(ctx, remote, want)
+	if err == nil {
+		s.lacking = append(s.lacking, fmt.Errorf("TCP Fast Open is not available on %s", runtime.GOOS))
 	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
+	return s, err
 }

@@ -2,6 +2,7 @@ package dialer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -22,9 +23,16 @@ const (
 // stream is a connected socket and how it was made.
 type stream struct {
 	*net.TCPConn
-	mptcp  bool  // the socket is an MPTCP one, whatever the peer speaks
-	family int   // of the socket; only an AF_INET6 one takes subflows of both families
-	plain  error // why plain TCP was used although MPTCP was wanted
+	mptcp  bool   // the socket is an MPTCP one, whatever the peer speaks
+	family int    // of the socket; only an AF_INET6 one takes subflows of both families
+	plain  error  // why plain TCP was used although MPTCP was wanted
+	token  uint32 // of the connection when it was made; 0 for plain TCP
+
+	declined string         // why MPTCP was given up for this dial, as a sentence
+	lacking  []error        // socket options that could not be set
+	via      netip.AddrPort // the NAT64's address for the remote, invalid without one
+	conn     *Conn          // the connection to be, where success was looked for on it
+	secured  *tls.Conn      // over conn, where success was the TLS handshake
 }
 
 // control runs the caller's Control or ControlContext function, once for each

@@ -21,6 +21,11 @@ type target struct {
 	want       protocol
 	sets       bool   // LocalAddr and RemoteAddr are sets
 	plain      string // why Multipath TCP is not wanted, as a sentence
+
+	strict  bool        // a connection without Multipath TCP is a failure
+	fast    bool        // TCP Fast Open is wanted
+	success successFunc // what counts as success beyond a TCP connection; nil: nothing
+	log     []Attempt   // empty, with room for the attempt on the only candidate
 }
 
 // family restricts the addresses of a dial.
@@ -94,8 +99,17 @@ func (t *target) setHost(host string) error {
 	if !t.family.allows(addr) {
 		return &net.AddrError{Err: "no suitable address found", Addr: host}
 	}
-	t.candidates = []netip.AddrPort{netip.AddrPortFrom(addr, t.port)}
+	t.setOnly(netip.AddrPortFrom(addr, t.port))
 	return nil
+}
+
+// setOnly makes remote the only candidate.
+func (t *target) setOnly(remote netip.AddrPort) {
+	only := &struct { // one allocation for both
+		candidate [1]netip.AddrPort
+		attempt   [1]Attempt
+	}{candidate: [1]netip.AddrPort{remote}}
+	t.candidates, t.log = only.candidate[:], only.attempt[:0]
 }
 
 // key is the name under which the memory keeps the target's verdicts.
