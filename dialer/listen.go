@@ -55,8 +55,6 @@ type ListenConfig struct {
 	// reach of own, that is no loopback or private one unless own is such a
 	// one, and nothing link-local.
 	Announce func(own, further netip.Addr) bool
-
-	openManager func() (mptcp.PathManager, error) // nil: openDirect
 }
 
 // Listen listens on all addresses of set at once
@@ -233,11 +231,8 @@ func (lc *ListenConfig) keepAlive() net.KeepAliveConfig {
 // managerOpener returns what opens the path manager, which plain TCP has no use
 // for.
 func (lc *ListenConfig) managerOpener() func() (mptcp.PathManager, error) {
-	switch {
-	case lc.Multipath == MultipathOff:
+	if lc.Multipath == MultipathOff {
 		return func() (mptcp.PathManager, error) { return nil, errPlain }
-	case lc.openManager != nil:
-		return lc.openManager
 	}
 	return openDirect
 }

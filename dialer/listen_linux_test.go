@@ -1,6 +1,7 @@
 package dialer
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -199,6 +200,32 @@ func TestListenTakeOver(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestListenRestoreFails: where the old socket cannot be had again either, the
+// listener says so, and can be bound again.
+func TestListenRestoreFails(t *testing.T) {
+	port := freeListenPort(t)
+	calls := 0
+	lc := ListenConfig{Control: func(_, _ string, _ syscall.RawConn) error {
+		if calls++; calls == 4 { // the first bind, two of the new set, the restoring
+			return unix.EPERM
+		}
+		return nil
+	}}
+	l := listenOn(t, lc, "127.0.0.1:"+port)
+	listenOccupy(t, []string{"127.0.0.2:" + port})
+	_, err := l.Rebind(t.Context(), mpaddr.MustParse("0.0.0.0:"+port+",127.0.0.2:"+port))
+	if !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("error %v", err)
+	}
+	if r := l.Results(); !errors.Is(r[0].Err, unix.EPERM) || !listenBound(l).IsEmpty() {
+		t.Errorf("%v, bound to %v", r, l.Addr())
+	}
+	if _, err := l.Rebind(t.Context(), mpaddr.MustParse("127.0.0.1:"+port)); err != nil {
+		t.Error(err)
+	}
+	listenReached(t, l, listenBound(l).At(0).Target())
 }
 
 // TestListenIPv6Only: a Control function that makes [::] a socket of IPv6 alone
