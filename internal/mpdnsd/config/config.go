@@ -8,13 +8,16 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
@@ -56,12 +59,29 @@ const (
 	// (RFC 6895 section 3.1), of which MULTIPATH is one.
 	FirstPrivateType = 65280
 	LastPrivateType  = 65534
+
+	// DefaultSocketMode lets every user bring connections to the path broker:
+	// who holds a connection's descriptor has the right to its paths.
+	DefaultSocketMode fs.FileMode = 0o666
+	// MaxSocketPath is the longest name of a unix socket in octets (unix(7)).
+	MaxSocketPath = 107
+
+	MaxPathClients  = 65536
+	MaxPathRequests = 10000 // per second, and at once
+	MinPathTimeout  = 100 * time.Millisecond
+	MaxPathTimeout  = time.Minute
 )
 
 // Strategies of Upstream.Strategy.
 const (
 	Failover = "failover" // in the order given, the next where one does not answer
 	Rotate   = "rotate"   // as failover, but each question begins with another server
+)
+
+// Path managers of Paths.Manager.
+const (
+	KernelManager    = "kernel"    // the namespace's setting is left alone
+	UserspaceManager = "userspace" // the daemon switches it, serves, and restores it
 )
 
 // Config is the daemon's configuration, complete: defaults are filled in.
@@ -76,6 +96,7 @@ type Config struct {
 	Hosts        Hosts
 	Multipath    Multipath
 	Server       Server
+	Paths        Paths
 	LogLevel     slog.Level
 }
 
@@ -122,6 +143,17 @@ type Server struct {
 	TCPIdle        time.Duration
 }
 
+// Paths is the path broker.
+type Paths struct {
+	Enabled bool
+	Socket  string      // absolute, or relative to the working directory; empty: none
+	Mode    fs.FileMode // of Socket
+	Group   string      // of Socket, by name or number; empty: the process's
+	Manager string      // KernelManager or UserspaceManager
+	Allow   []netip.Prefix
+	Limits  broker.Limits
+}
+
 // Default returns the configuration of an empty file.
 func Default() Config {
 	return Config{
@@ -139,6 +171,32 @@ func Default() Config {
 			Outstanding:    DefaultOutstanding,
 			TCPConnections: DefaultTCPConnections,
 			TCPIdle:        DefaultTCPIdle,
+		},
+		Paths: defaultPaths(),
+	}
+}
+
+// check finds settings that give nothing to do.
+func (p Paths) check() error {
+	if p.Enabled && p.Socket == "" && p.Manager == KernelManager {
+		return errors.New("neither a socket nor the userspace manager: there is nothing to do")
+	}
+	return nil
+}
+
+func defaultPaths() Paths {
+	return Paths{
+		Socket:  broker.DefaultPath,
+		Mode:    DefaultSocketMode,
+		Manager: KernelManager,
+		Limits: broker.Limits{
+			Clients:      broker.DefaultClients,
+			PerUser:      broker.DefaultPerUser,
+			Subflows:     broker.DefaultSubflows,
+			Requests:     broker.DefaultRequests,
+			Burst:        broker.DefaultBurst,
+			HelloTimeout: broker.DefaultHelloTimeout,
+			WriteTimeout: broker.DefaultWriteTimeout,
 		},
 	}
 }
@@ -167,6 +225,9 @@ func Load(file string) (Config, error) {
 	}
 	if c.Hosts.File != "" {
 		c.Hosts.File = within(dir, c.Hosts.File)
+	}
+	if c.Paths.Socket != "" {
+		c.Paths.Socket = within(dir, c.Paths.Socket)
 	}
 	return c, nil
 }

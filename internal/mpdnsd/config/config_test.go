@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 )
 
@@ -31,7 +32,7 @@ func TestSample(t *testing.T) {
 		MaxOctets: dnscache.DefaultMaxOctets, MaxTTL: dnscache.DefaultMaxTTL,
 		MaxNegativeTTL: dnscache.DefaultMaxNegativeTTL, FailureTTL: dnscache.DefaultFailureTTL,
 	}
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Error(d)
 	}
 	uncommented := strings.ReplaceAll(string(text), "\n# ", "\n")
@@ -69,6 +70,20 @@ udp_size = 1400
 outstanding = 100
 tcp_connections = 20
 tcp_idle_timeout = "30s"
+[paths]
+enabled = true
+socket = "run/paths.sock"
+mode = "0660"
+group = "net"
+manager = "userspace"
+allow = ["192.0.2.0/24", "2001:db8::/32"]
+clients = 10
+clients_per_user = 5
+subflows = 4
+requests = 20
+burst = 30
+hello_timeout = "1s"
+write_timeout = "3s"
 [log]
 level = "debug"
 [[zone]]
@@ -100,9 +115,17 @@ func TestParse(t *testing.T) {
 	want.Hosts = Hosts{File: "hosts"}
 	want.Multipath.Type = 65401
 	want.Server = Server{UDPSize: 1400, Outstanding: 100, TCPConnections: 20, TCPIdle: 30 * time.Second}
+	want.Paths = Paths{
+		Enabled: true, Socket: "run/paths.sock", Mode: 0o660, Group: "net", Manager: UserspaceManager,
+		Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
+		Limits: broker.Limits{
+			Clients: 10, PerUser: 5, Subflows: 4, Requests: 20, Burst: 30,
+			HelloTimeout: time.Second, WriteTimeout: 3 * time.Second,
+		},
+	}
 	want.LogLevel = slog.LevelDebug
 	want.Zones = []Zone{{File: "demo.example.zone"}, {Origin: "example.org", File: "/abs/org"}}
-	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Error(d)
 	}
 }
@@ -112,7 +135,7 @@ func TestParseNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(Default(), got, cmpopts.EquateComparable(netip.AddrPort{})); d != "" {
+	if d := cmp.Diff(Default(), got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Error(d)
 	}
 }
@@ -142,12 +165,12 @@ func TestErrors(t *testing.T) {
 			`f.toml:7:1: upstream.attempts: 9 is not from 1 to 5`,
 			`f.toml:8:26: upstream.servers: "a" is no ADDRESS[:PORT] of a server, such as 192.0.2.53 or [2001:db8::53]:5353`,
 			`f.toml:8:31: upstream.servers: want an address in quotes`,
-			`f.toml:9:2: extra: unknown table ([zone], cache, hosts, log, multipath, server, upstream)`,
+			`f.toml:9:2: extra: unknown table ([zone], cache, hosts, log, multipath, paths, server, upstream)`,
 			`f.toml:12:1: multipath.type: 1 is not from 65280 to 65534`,
 		}},
 		{"zone", "[[zone]]\norigin = \"a..b\"\n[[zone]]\n[zone.x]\n", []string{
 			`f.toml:2:1: zone.origin: name "a..b": label 2: empty label`,
-			`f.toml:4:2: zone.x: unknown table ([zone], cache, hosts, log, multipath, server, upstream)`,
+			`f.toml:4:2: zone.x: unknown table ([zone], cache, hosts, log, multipath, paths, server, upstream)`,
 		}},
 		{"zone without file", "[[zone]]\norigin = \"a.b\"\n", []string{`f.toml:1:3: zone: has no file`}},
 		{"zone as one table", "[zone]\nfile = \"x\"\n", []string{`f.toml:1:2: zone: unknown table`}},
@@ -163,6 +186,33 @@ func TestErrors(t *testing.T) {
 		{"twice the same", "listen = [\"127.0.0.1:53\", \"127.0.0.1:53\"]\n", []string{`f.toml:1:27: listen: 127.0.0.1:53 is given twice`}},
 		{"no port", "listen = [\"127.0.0.1\"]\n", []string{`f.toml:1:11: listen: "127.0.0.1" is no ADDRESS:PORT`}},
 		{"limits", "[cache]\nmax_ttl = \"1m\"\nmin_ttl = \"2m\"\n", []string{`f.toml:3:1: cache.min_ttl: 2m0s is more than max_ttl, 1m0s`}},
+		{"paths", "[paths]\nenabled = 1\nsocket = \"@paths\"\nmode = \"0888\"\ngroup = 5\nmanager = \"user\"\nallow = [\"192.0.2.1/24\", \"x\", 7, \"::/0\", \"::/0\"]\n", []string{
+			`f.toml:2:1: paths.enabled: want true or false`,
+			`f.toml:3:1: paths.socket: "@paths" is no name of a file`,
+			`f.toml:4:1: paths.mode: "0888" is no permissions such as "0660"`,
+			`f.toml:5:1: paths.group: want the name of a group`,
+			`f.toml:6:1: paths.manager: unknown value "user" (kernel, userspace)`,
+			`f.toml:7:10: paths.allow: 192.0.2.1/24 has bits beyond its length; is 192.0.2.0/24 meant?`,
+			`f.toml:7:26: paths.allow: "x" is no prefix such as 192.0.2.0/24 or 2001:db8::/32`,
+			`f.toml:7:31: paths.allow: want a prefix in quotes`,
+			`f.toml:7:42: paths.allow: ::/0 is given twice`,
+		}},
+		{"paths' limits", "[paths]\nclients = 0\nclients_per_user = 65537\nsubflows = 65\nrequests = 0\nburst = 10001\nhello_timeout = \"99ms\"\nwrite_timeout = \"61s\"\nmode = 600\n", []string{
+			`f.toml:2:1: paths.clients: 0 is not from 1 to 65536`,
+			`f.toml:3:1: paths.clients_per_user: 65537 is not from 1 to 65536`,
+			`f.toml:4:1: paths.subflows: 65 is not from 1 to 64`,
+			`f.toml:5:1: paths.requests: 0 is not from 1 to 10000`,
+			`f.toml:6:1: paths.burst: 10001 is not from 1 to 10000`,
+			`f.toml:7:1: paths.hello_timeout: 99ms is not from 100ms to 1m0s`,
+			`f.toml:8:1: paths.write_timeout: 61s is not from 100ms to 1m0s`,
+			`f.toml:9:1: paths.mode: want permissions such as "0660"`,
+		}},
+		{"paths without work", "[paths]\nsocket = \"\"\nenabled = true\n", []string{
+			`f.toml:3:1: paths.enabled: neither a socket nor the userspace manager: there is nothing to do`,
+		}},
+		{"long socket", "[paths]\nsocket = \"/" + strings.Repeat("x", MaxSocketPath) + "\"\n", []string{
+			`f.toml:2:1: paths.socket: the name has 108 octets, at most 107 are possible`,
+		}},
 		{"syntax", "listen = [\n[cache\n", []string{`f.toml:`}},
 		{"syntax and more", "x = 1\n= 2\n", []string{`f.toml:1:1: x: unknown key`, `f.toml:2:1: `}},
 		{"defined twice", "special_names = true\nspecial_names = false\n", []string{`f.toml:2:1: `}},
@@ -201,6 +251,9 @@ func TestLoad(t *testing.T) {
 	}
 	if want := filepath.Join(dir, "hosts"); c.Hosts.File != want {
 		t.Errorf("hosts file %s, want %s", c.Hosts.File, want)
+	}
+	if want := filepath.Join(dir, "run", "paths.sock"); c.Paths.Socket != want {
+		t.Errorf("socket %s, want %s", c.Paths.Socket, want)
 	}
 	for _, bad := range []string{dir, filepath.Join(dir, "nothing")} {
 		if _, err := Load(bad); err == nil {

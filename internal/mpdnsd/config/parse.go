@@ -73,6 +73,7 @@ type parser struct {
 	broken bool   // that table is not known: its keys are not looked at
 	zones  []place
 	limits place // of the cache's TTLs
+	paths  place // of paths.enabled
 	errs   Errors
 }
 
@@ -160,6 +161,9 @@ func (p *parser) keyValue(table string, n *unstable.Node) {
 	if strings.HasSuffix(key, "_ttl") {
 		p.limits = at
 	}
+	if key == "paths.enabled" {
+		p.paths = at
+	}
 	set(&p.config, value{p: p, node: n.Value(), key: key, at: at})
 }
 
@@ -216,5 +220,8 @@ func (p *parser) whole() {
 	c := p.config.Cache
 	if c.MaxTTL != 0 && c.MinTTL > c.MaxTTL {
 		p.fail(p.limits, "cache.min_ttl", "%v is more than max_ttl, %v", c.MinTTL, c.MaxTTL)
+	}
+	if err := p.config.Paths.check(); err != nil {
+		p.fail(p.paths, "paths.enabled", "%v", err)
 	}
 }

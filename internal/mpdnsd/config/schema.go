@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2/unstable"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
@@ -57,6 +60,20 @@ func schema() map[string]setter {
 		"server.outstanding":      func(c *Config, v value) { c.Server.Outstanding = int(v.integer(1, MaxOutstanding)) },
 		"server.tcp_connections":  func(c *Config, v value) { c.Server.TCPConnections = int(v.integer(1, MaxTCPConnections)) },
 		"server.tcp_idle_timeout": func(c *Config, v value) { c.Server.TCPIdle = v.duration(MinTCPIdle, MaxTCPIdle) },
+
+		"paths.enabled":          func(c *Config, v value) { c.Paths.Enabled = v.boolean() },
+		"paths.socket":           func(c *Config, v value) { c.Paths.Socket = v.socket() },
+		"paths.mode":             func(c *Config, v value) { c.Paths.Mode = v.mode() },
+		"paths.group":            func(c *Config, v value) { c.Paths.Group, _ = v.text("the name of a group") },
+		"paths.manager":          func(c *Config, v value) { c.Paths.Manager = v.oneOf(KernelManager, UserspaceManager) },
+		"paths.allow":            func(c *Config, v value) { c.Paths.Allow = v.prefixes() },
+		"paths.clients":          func(c *Config, v value) { c.Paths.Limits.Clients = int(v.integer(1, MaxPathClients)) },
+		"paths.clients_per_user": func(c *Config, v value) { c.Paths.Limits.PerUser = int(v.integer(1, MaxPathClients)) },
+		"paths.subflows":         func(c *Config, v value) { c.Paths.Limits.Subflows = int(v.integer(1, broker.MaxSubflows)) },
+		"paths.requests":         func(c *Config, v value) { c.Paths.Limits.Requests = float64(v.integer(1, MaxPathRequests)) },
+		"paths.burst":            func(c *Config, v value) { c.Paths.Limits.Burst = int(v.integer(1, MaxPathRequests)) },
+		"paths.hello_timeout":    func(c *Config, v value) { c.Paths.Limits.HelloTimeout = v.duration(MinPathTimeout, MaxPathTimeout) },
+		"paths.write_timeout":    func(c *Config, v value) { c.Paths.Limits.WriteTimeout = v.duration(MinPathTimeout, MaxPathTimeout) },
 
 		"log.level": func(c *Config, v value) { c.LogLevel = v.level() },
 	}
@@ -182,35 +199,107 @@ func (v value) file() string {
 	return s
 }
 
+func (v value) socket() string {
+	s, ok := v.text("the name of a socket")
+	if !ok || s == "" {
+		return ""
+	}
+	if err := CheckSocket(s); err != nil {
+		v.fail("%v", err)
+	}
+	return s
+}
+
+// mode reads permissions as chmod(1) takes them.
+func (v value) mode() fs.FileMode {
+	s, ok := v.text(`permissions such as "0660"`)
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n > uint64(fs.ModePerm) {
+		v.fail(`%q is no permissions such as "0660"`, s)
+		return 0
+	}
+	return fs.FileMode(n)
+}
+
+// texts calls f with each text of a list and where it stands.
+func (v value) texts(list, one string, f func(at value, s string)) {
+	if !v.is(unstable.Array, list) {
+		return
+	}
+	for in := v.node.Children(); in.Next(); {
+		item := value{v.p, in.Node(), v.key, v.at}
+		if in.Node().Raw.Length > 0 {
+			item.at = v.p.place(in.Node())
+		}
+		if s, ok := item.text(one); ok {
+			f(item, s)
+		}
+	}
+}
+
 // addresses reads a list of at least one address.
 func (v value) addresses(parse func(string) (netip.AddrPort, error)) []netip.AddrPort {
-	if !v.is(unstable.Array, "a list of addresses") {
-		return nil
-	}
 	var all []netip.AddrPort
-	for in := v.node.Children(); in.Next(); {
-		one := value{v.p, in.Node(), v.key, v.at}
-		if in.Node().Raw.Length > 0 {
-			one.at = v.p.place(in.Node())
-		}
-		s, ok := one.text("an address in quotes")
-		if !ok {
-			continue
-		}
+	v.texts("a list of addresses", "an address in quotes", func(at value, s string) {
 		a, err := parse(s)
 		switch {
 		case err != nil:
-			one.fail("%v", err)
+			at.fail("%v", err)
 		case slices.Contains(all, a) && a.Port() != 0:
-			one.fail("%v is given twice", a)
+			at.fail("%v is given twice", a)
 		default:
 			all = append(all, a)
 		}
-	}
-	if v.node.Child() == nil {
+	})
+	if v.node.Kind == unstable.Array && v.node.Child() == nil {
 		v.fail("no address given")
 	}
 	return all
+}
+
+// prefixes reads a list of prefixes, which may be empty.
+func (v value) prefixes() []netip.Prefix {
+	var all []netip.Prefix
+	v.texts("a list of prefixes", "a prefix in quotes", func(at value, s string) {
+		p, err := parsePrefix(s)
+		switch {
+		case err != nil:
+			at.fail("%v", err)
+		case slices.Contains(all, p):
+			at.fail("%v is given twice", p)
+		default:
+			all = append(all, p)
+		}
+	})
+	return all
+}
+
+// parsePrefix reads ADDRESS/LENGTH with no bit set beyond the length.
+func parsePrefix(s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		return p, fmt.Errorf("%q is no prefix such as 192.0.2.0/24 or 2001:db8::/32", s)
+	case p != p.Masked():
+		return p, fmt.Errorf("%s has bits beyond its length; is %v meant?", s, p.Masked())
+	}
+	return p, nil
+}
+
+// CheckSocket tells whether s can name a unix socket in the file system.
+func CheckSocket(s string) error {
+	switch {
+	case s == "":
+		return errors.New("no socket named")
+	case len(s) > MaxSocketPath:
+		return fmt.Errorf("the name has %d octets, at most %d are possible", len(s), MaxSocketPath)
+	case strings.HasPrefix(s, "@") || strings.Contains(s, "\x00"):
+		return fmt.Errorf("%q is no name of a file", s)
+	}
+	return nil
 }
 
 // ParseListen reads an address to listen on: ADDRESS:PORT, IPv6 in brackets.
