@@ -16,7 +16,9 @@ var errRefused = errors.New("refused")
 type fakeHost struct {
 	rtt     time.Duration
 	refused bool
-	dead    bool // never answers
+	dead    bool          // never answers
+	mute    bool          // accepts, and never says what counts as success
+	greets  time.Duration // after how long it says that
 }
 
 // fakeConn counts the connections that are open.
@@ -50,7 +52,22 @@ func (n *fakeNet) connect(ctx context.Context, remote netip.AddrPort, establishe
 		return nil, errRefused
 	}
 	n.open.Add(1)
-	return &fakeConn{remote, &n.open}, nil
+	c := &fakeConn{remote, &n.open}
+	if !h.mute && h.greets == 0 {
+		return c, nil
+	}
+	established()
+	greeting := time.After(h.greets)
+	if h.mute {
+		greeting = nil
+	}
+	select {
+	case <-greeting:
+		return c, nil
+	case <-ctx.Done():
+		_ = c.Close()
+		return nil, ctx.Err()
+	}
 }
 
 // timedAnswer is an answer that arrives after a while.
@@ -109,6 +126,21 @@ func TestDriverRun(t *testing.T) {
 			hosts:   map[netip.AddrPort]fakeHost{v6a: {rtt: 270 * time.Millisecond}, v4a: {rtt: rtt}},
 			answers: []timedAnswer{ready(0, v6a, v4a)},
 			elapsed: 270 * time.Millisecond, tries: 2,
+		}, {
+			name:    "the first connects and is mute: the next a Connection Attempt Delay after that",
+			hosts:   map[netip.AddrPort]fakeHost{v6a: {rtt: 100 * time.Millisecond, mute: true}, v4a: {rtt: rtt, greets: rtt}},
+			answers: []timedAnswer{ready(0, v6a, v4a)},
+			want:    v4a, elapsed: 100*time.Millisecond + DefaultConnectionAttemptDelay + 2*rtt, tries: 2,
+		}, {
+			name:    "the first connects late and has the time it needs",
+			hosts:   map[netip.AddrPort]fakeHost{v6a: {rtt: 200 * time.Millisecond, greets: 200 * time.Millisecond}, v4a: {rtt: rtt}},
+			answers: []timedAnswer{ready(0, v6a, v4a)},
+			want:    v6a, elapsed: 400 * time.Millisecond, tries: 1,
+		}, {
+			name:    "all mute",
+			hosts:   map[netip.AddrPort]fakeHost{v6a: {rtt: rtt, mute: true}, v4a: {rtt: rtt, mute: true}},
+			answers: []timedAnswer{ready(0, v6a, v4a)},
+			timeout: time.Second, elapsed: time.Second, tries: 2, err: context.DeadlineExceeded,
 		}, {
 			name:    "all refused",
 			hosts:   map[netip.AddrPort]fakeHost{v6a: {rtt: rtt, refused: true}, v4a: {rtt: rtt, refused: true}},

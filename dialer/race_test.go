@@ -102,6 +102,17 @@ func TestRaceStep(t *testing.T) {
 			{250, ticked{}, "start 192.0.2.1"},
 			{260, succeeded{v6a}, "cancel 192.0.2.1, finish 2001:db8::1"},
 		}},
+		{"a TCP connection extends the timer", []script{
+			{0, all(v6a, v4a, v6b), "start 2001:db8::1, timer 250"},
+			{240, established{v6a}, "timer 490"},
+			{490, ticked{}, "start 192.0.2.1, timer 740"},
+			{500, established{v6a}, "timer 740"},
+			{510, established{v4a}, "timer 760"},
+			{520, failed{v4a}, "start 2001:db8::2"},
+			{530, established{v4a}, ""},
+			{540, succeeded{v6b}, "cancel 2001:db8::1, finish 2001:db8::2"},
+			{550, established{v6a}, ""},
+		}},
 		{"no address at all", []script{
 			{5, answered{}, ""},
 			{6, answered{ready: true, complete: true}, "give up"},
@@ -221,6 +232,10 @@ func (w *randomRace) stepOnce(t *rapid.T) {
 		w.complete = rapid.Bool().Draw(t, "complete")
 		w.apply(t, answered{candidates: w.known, ready: rapid.Bool().Draw(t, "ready"), complete: w.complete})
 	case what < 9 && len(w.running) > 0:
+		if what < 6 {
+			w.apply(t, established{w.oneRunning(t)})
+			return
+		}
 		w.apply(t, failed{w.oneRunning(t)})
 	case len(w.running) > 0:
 		w.apply(t, succeeded{w.oneRunning(t)})
@@ -247,6 +262,9 @@ func (w *randomRace) apply(t *rapid.T, ev event) {
 	}
 	if newestFailed {
 		w.lastStart = time.Time{}
+	}
+	if e, ok := ev.(established); ok && e.remote == w.newest {
+		w.lastStart = w.now
 	}
 	w.timer = time.Time{}
 	for _, a := range w.race.step(w.now, ev) {
