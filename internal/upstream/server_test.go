@@ -93,6 +93,17 @@ func TestWrongRepliesAreIgnored(t *testing.T) {
 
 // TestFloodOfForgeriesMovesToTCP: looking at replies is bounded, and whoever
 // guesses does not get more guesses.
+// TestEmptyDatagram: one without an octet is no end of anything.
+func TestEmptyDatagram(t *testing.T) {
+	a := oneA()
+	a.Before = []dnstest.Action{{Raw: []byte{}}}
+	s := dnstest.Start(t, dnstest.Always(a))
+	r, err := newServer(s.Addr(), upstream.Options{}).Exchange(t.Context(), question(t, "www.example", dnswire.TypeA))
+	if err != nil || r.Proto != "udp" || r.Tries != 1 || answers(t, r) != 1 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
 func TestFloodOfForgeriesMovesToTCP(t *testing.T) {
 	n := inMemory(t, map[string]dnstest.Script{serverAddr: func(q dnstest.Query) dnstest.Action {
 		a := oneA()
