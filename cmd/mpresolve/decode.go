@@ -14,6 +14,10 @@ import (
 	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
+// layoutAuto takes the layout that the octets parse in; draft when they parse in
+// none, so that the error is that of the default layout.
+const layoutAuto = "auto"
+
 // maxDecodeOctets bounds what decode reads from standard input; the longest
 // record that any layout can express is shorter.
 const maxDecodeOctets = 1 << 20
@@ -52,14 +56,17 @@ Exit codes: 0 decoded, 1 malformed (with the offset), 2 usage.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.decode(layout, args) },
 	}
-	cmd.Flags().StringVar(&layout, "layout", "draft", "layout of the octets: draft, wide, linux")
+	cmd.Flags().StringVar(&layout, "layout", layoutAuto, "layout of the octets: auto, draft, wide, linux")
 	return cmd
 }
 
 func (a *app) decode(layoutName string, args []string) error {
-	layout, err := mpaddr.ParseLayout(layoutName)
-	if err != nil {
-		return usageError("--layout: %w", err)
+	var layout mpaddr.Layout
+	if layoutName != layoutAuto {
+		var err error
+		if layout, err = mpaddr.ParseLayout(layoutName); err != nil {
+			return usageError("--layout: %w", err)
+		}
 	}
 	text := strings.Join(args, " ")
 	if text == "-" {
@@ -77,15 +84,19 @@ func (a *app) decode(layoutName string, args []string) error {
 		if i > 0 && !a.json {
 			fmt.Fprintln(a.stdout)
 		}
-		if err := a.decodeOne(mpaddr.Codec{Layout: layout}, layoutName, octets); err != nil {
+		codec := mpaddr.Codec{Layout: layout}
+		if detected, ok := codec.Detect(octets); ok && layoutName == layoutAuto {
+			codec = detected
+		}
+		if err := a.decodeOne(codec, octets); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (a *app) decodeOne(codec mpaddr.Codec, layoutName string, octets []byte) error {
-	view := decodeView{Layout: layoutName, Octets: len(octets)}
+func (a *app) decodeOne(codec mpaddr.Codec, octets []byte) error {
+	view := decodeView{Layout: codec.Layout.String(), Octets: len(octets)}
 	set, err := codec.Parse(octets)
 	view.Addresses = set
 	view.Fields = fieldViews(codec, octets)
@@ -101,6 +112,7 @@ func (a *app) decodeOne(codec mpaddr.Codec, layoutName string, octets []byte) er
 			return &exitError{code: exitFailed, err: jsonErr}
 		}
 	} else {
+		fmt.Fprintf(a.stdout, "AF_MULTIPATH record, %s layout, %d octets\n", view.Layout, view.Octets)
 		writeFields(a.stdout, view.Fields)
 	}
 	if err != nil {

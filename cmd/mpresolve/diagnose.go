@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
@@ -92,7 +93,7 @@ func diagnoseKernel(m machine, add addFinding) {
 
 func diagnosePaths(m machine, add addFinding) {
 	s := m.system
-	diagnoseManager(s, add)
+	diagnoseManager(m, add)
 	if s.Limits.Known {
 		add(atLeastOne(s.Limits.Subflows), "limits", fmt.Sprintf("%d subflows accepted, %d announced addresses joined", s.Limits.Subflows, s.Limits.AddAddrAccepted), limitsHint(s.Limits))
 	}
@@ -135,20 +136,31 @@ func limitsHint(l mptcp.Limits) string {
 }
 
 // diagnoseManager says who will add the subflows.
-func diagnoseManager(s mptcp.System, add addFinding) {
+func diagnoseManager(m machine, add addFinding) {
+	s := m.system
 	userspace := s.PathManager == mptcp.UserspacePathManager
 	if userspace {
 		add("ok", "path manager", "userspace: addresses from DNS can be joined", "")
 	} else {
 		add("fix", "path manager", s.PathManager+": only addresses that the peer announces can be joined", "sysctl -w net.mptcp.path_manager=userspace")
 	}
+	brokerSeen := "answers at " + broker.DefaultPath
+	if m.broker != nil {
+		brokerSeen = "none: " + shortError(m.broker).Error() + " at " + broker.DefaultPath
+	}
 	switch {
 	case s.NetAdmin:
 		add("ok", "privilege", "CAP_NET_ADMIN: this process may add subflows", "")
+		add("ok", "path broker", brokerSeen+" (not needed)", "")
+	case m.broker == nil:
+		add("ok", "privilege", "no CAP_NET_ADMIN, but a path broker adds subflows", "")
+		add("ok", "path broker", brokerSeen, "")
 	case userspace:
-		add("fix", "privilege", "no CAP_NET_ADMIN: this process may not add subflows", `setcap cap_net_admin+ep "$(command -v mpresolve)"`)
+		add("fix", "privilege", "no CAP_NET_ADMIN: this process may not add subflows", `setcap cap_net_admin+ep "$(command -v mpresolve)", or run mpdnsd with its path broker`)
+		add("note", "path broker", brokerSeen, "")
 	default:
 		add("note", "privilege", "no CAP_NET_ADMIN: this process may not add subflows", "")
+		add("note", "path broker", brokerSeen, "")
 	}
 }
 
@@ -198,8 +210,8 @@ func summarize(m machine) string {
 		return dial + "uses plain TCP to the best address of a name."
 	case m.system.PathManager != mptcp.UserspacePathManager:
 		return dial + "uses Multipath TCP; further subflows are up to the kernel's path manager, which joins announced addresses only."
-	case !m.system.NetAdmin:
-		return dial + "uses Multipath TCP over one path: joining the other addresses takes CAP_NET_ADMIN."
+	case !m.system.NetAdmin && m.broker != nil:
+		return dial + "uses Multipath TCP over one path: joining the other addresses takes CAP_NET_ADMIN or mpdnsd's path broker."
 	}
 	return dial + "uses Multipath TCP and joins every other address of the name that is the same host."
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"runtime"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/af-multipath/mpresolve/internal/addrsel"
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/sysconf"
@@ -33,6 +36,7 @@ type machine struct {
 	interfaces int            // that are up and not loopback
 	source4    netip.Addr     // what a packet to the Internet would come from
 	source6    netip.Addr
+	broker     error // nil when a path broker answers
 	resolvPath string
 	warnings   []string
 	servers    []serverState
@@ -91,10 +95,24 @@ func examine(ctx context.Context) machine {
 	m.rpFilter, m.interfaces = readRPFilter("/proc/sys/net/ipv4/conf")
 	sources := addrsel.Sources(ctx, []netip.Addr{wellKnown4, wellKnown6})
 	m.source4, m.source6 = sources[0].Addr, sources[1].Addr
-	conf := sysconf.Default().Resolv(time.Now())
-	m.resolvPath, m.warnings = conf.Path, conf.Warnings
+	m.broker = brokerAnswers()
+	system, now := sysconf.Default(), time.Now()
+	conf := system.Resolv(now)
+	m.resolvPath, m.warnings = conf.Path, system.Warnings(now)
+	if _, err := addrsel.ParseGaiConf(bytes.NewReader(system.GaiConf(now))); err != nil {
+		m.warnings = append(m.warnings, err.Error())
+	}
 	m.servers = askServers(ctx, conf.Servers)
 	return m
+}
+
+// brokerAnswers returns nil when something listens on the path broker's socket.
+func brokerAnswers() error {
+	conn, err := net.Dial("unixpacket", broker.DefaultPath)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
 
 // askServers asks each server for the root's name servers, all at once.
