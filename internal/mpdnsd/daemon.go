@@ -33,6 +33,7 @@ type daemon struct {
 	system    *sysconf.System
 	server    *server.Server
 	setup     *setup
+	paths     *pathBroker                           // nil where it is off
 	listeners map[netip.AddrPort][]*server.Listener // by the address configured, which several may share if its port is 0
 }
 
@@ -63,6 +64,9 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	if err := d.listen(set.config.Listen); err != nil {
 		return err
 	}
+	if err := d.openPaths(set); err != nil {
+		return err
+	}
 	d.logZones(set)
 	d.log.Info("ready")
 	d.notify("READY=1")
@@ -78,8 +82,34 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	}
 }
 
+// openPaths begins to serve other programs' connections, if that is on.
+func (d *daemon) openPaths(set *setup) error {
+	files, err := handedFiles(os.Getenv, os.Getpid())
+	if err != nil {
+		return fmt.Errorf("service manager: %w", err)
+	}
+	handed, err := pathsSocket(files)
+	switch {
+	case err != nil:
+		return fmt.Errorf("service manager: %w", err)
+	case set.config.Paths.Enabled:
+		d.paths, err = openPaths(set, handed, d.log)
+		return err
+	case handed != nil:
+		_ = handed.Close() // not served
+		return errors.New("service manager: a socket for the path broker, which is off: set enabled = true in [paths]")
+	}
+	d.log.Info("path broker off")
+	return nil
+}
+
 // shutdown answers what was asked, for a bounded time, and closes everything.
 func (d *daemon) shutdown() {
+	if d.paths != nil {
+		if err := d.paths.close(); err != nil {
+			d.log.Warn("ending the path broker", "error", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := d.server.Shutdown(ctx); err != nil {
@@ -229,6 +259,11 @@ func (d *daemon) reload() {
 	}
 	if set.config.Server != d.setup.config.Server {
 		d.log.Warn("reload: the settings of [server] need a restart")
+	}
+	if d.paths != nil {
+		d.paths.reload(set)
+	} else if set.config.Paths.Enabled {
+		d.log.Warn("reload: turning the path broker on needs a restart")
 	}
 	d.level.Set(set.config.LogLevel)
 	d.server.SetSource(d.source(set))

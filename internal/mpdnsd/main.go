@@ -33,7 +33,8 @@ const (
 const long = `mpdnsd is a caching DNS forwarder for one machine. It answers over UDP and TCP
 from local zones, the hosts file, its cache and upstream servers, and gives for
 any name the MULTIPATH record (TYPE65400): all of the host's addresses, IPv4
-and IPv6, as one AF_MULTIPATH address.
+and IPv6, as one AF_MULTIPATH address. Told to, it also adds paths to Multipath
+TCP connections of programs that have no privilege to do so (Linux).
 
 Without --config it listens on 127.0.0.1:53 and [::1]:53 and asks the servers
 of resolv.conf. Flags stand above the configuration file. SIGHUP reads the file
@@ -44,6 +45,7 @@ const examples = `  mpdnsd --listen 127.0.0.1:5353
   mpdnsd --listen 127.0.0.1:5353 --upstream 192.0.2.53 --upstream [2001:db8::53]:5353
   mpdnsd --listen 127.0.0.1:5353 --zone demo.example.zone --zone example.org=org.zone
   mpdnsd --config /etc/mpdnsd/mpdnsd.toml --check
+  sudo mpdnsd --paths-socket /run/mpdnsd/paths.sock --paths-manager userspace
   dig @127.0.0.1 -p 5353 server.demo.example TYPE65400`
 
 // flags is what the command line says.
@@ -53,6 +55,8 @@ type flags struct {
 	listen    []string
 	upstreams []string
 	zones     []string
+	// Either turns the path broker on; empty: not given.
+	pathsSocket, pathsManager string
 }
 
 // Main runs the daemon with the arguments after the program's name, until
@@ -132,6 +136,8 @@ func command(reload <-chan os.Signal) *cobra.Command {
 	fs.StringArrayVar(&f.listen, "listen", nil, "take questions at `ADDR:PORT`, 0 being any free port (repeatable)")
 	fs.StringArrayVar(&f.upstreams, "upstream", nil, "ask the DNS server `ADDR[:PORT]` (repeatable)")
 	fs.StringArrayVar(&f.zones, "zone", nil, "answer for the zone in `[ORIGIN=]FILE` (repeatable)")
+	fs.StringVar(&f.pathsSocket, "paths-socket", "", "turn the path broker on, at the unix socket `PATH`")
+	fs.StringVar(&f.pathsManager, "paths-manager", "", "turn the path broker on, with the path manager `kernel|userspace`")
 	_ = cmd.MarkFlagFilename("config", "toml") // fails for a flag that is not there only
 	return cmd
 }
@@ -192,8 +198,28 @@ func (f *flags) apply(c *config.Config) error {
 	if len(upstreams) > 0 {
 		c.Upstream.Servers = upstreams
 	}
+	errs = append(errs, f.applyPaths(&c.Paths))
 	for _, z := range f.zones {
 		c.Zones = append(c.Zones, parseZone(z))
+	}
+	return errors.Join(errs...)
+}
+
+// applyPaths puts the flags of the path broker above the configuration.
+func (f *flags) applyPaths(c *config.Paths) error {
+	var errs []error
+	if f.pathsSocket != "" {
+		c.Enabled, c.Socket = true, f.pathsSocket
+		if err := config.CheckSocket(f.pathsSocket); err != nil {
+			errs = append(errs, fmt.Errorf("--paths-socket: %w", err))
+		}
+	}
+	switch f.pathsManager {
+	case "":
+	case config.KernelManager, config.UserspaceManager:
+		c.Enabled, c.Manager = true, f.pathsManager
+	default:
+		errs = append(errs, fmt.Errorf("--paths-manager: unknown value %q (%s, %s)", f.pathsManager, config.KernelManager, config.UserspaceManager))
 	}
 	return errors.Join(errs...)
 }

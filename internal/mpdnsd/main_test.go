@@ -24,6 +24,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/testdata/zones"
 )
 
@@ -41,7 +43,8 @@ func (l leakFree) Run() int {
 
 func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
-		"mpdnsd": func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
+		"mpdnsd":      func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
+		"pathprogram": programMain,
 	})
 }
 
@@ -289,6 +292,38 @@ func TestListenError(t *testing.T) {
 				t.Errorf("no %q in: %v", part, e)
 			}
 		}
+	}
+}
+
+func TestLookupGroup(t *testing.T) {
+	for name, want := range map[string]int{"": -1, "0": 0, "4711": 4711} {
+		if got, err := lookupGroup(name); err != nil || got != want {
+			t.Errorf("%q: %d, %v", name, got, err)
+		}
+	}
+	if got, err := lookupGroup("no such group"); err == nil {
+		t.Errorf("a group that is not there has the number %d", got)
+	}
+}
+
+// TestPathsErrorAdvice has the cases that are no lab's.
+func TestPathsErrorAdvice(t *testing.T) {
+	paths := config.Paths{Socket: "/run/mpdnsd/paths.sock", Group: "net"}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{mptcp.ErrUnsupported, "mpresolve doctor"},
+		{&socketError{paths.Socket, &fs.PathError{Op: "chown", Path: paths.Socket, Err: syscall.EPERM}}, "SupplementaryGroups=net"},
+		{&socketError{paths.Socket, os.NewSyscallError("bind", syscall.EACCES)}, `sudo chown "$(id -un)" /run/mpdnsd`},
+		{fmt.Errorf("write: %w", fs.ErrPermission), "ProtectKernelTunables="},
+	} {
+		if text := (&pathsError{paths, tt.err}).Error(); !strings.HasPrefix(text, "path broker: ") || !strings.Contains(text, tt.want) {
+			t.Errorf("no %q in: %s", tt.want, text)
+		}
+	}
+	if text := (&pathsError{paths, io.EOF}).Error(); text != "path broker: EOF" {
+		t.Errorf("%q", text)
 	}
 }
 

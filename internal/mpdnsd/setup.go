@@ -14,6 +14,7 @@ import (
 type setup struct {
 	config config.Config
 	zones  zone.Set
+	group  int // of the path broker's socket; -1: the process's
 }
 
 // load reads the configuration and the zones. The error has all that is wrong
@@ -37,7 +38,11 @@ func (f *flags) load() (*setup, error) {
 	if err != nil {
 		return nil, &badSetup{err}
 	}
-	return &setup{c, zones}, nil
+	group, err := lookupGroup(c.Paths.Group)
+	if err != nil {
+		return nil, &badSetup{err}
+	}
+	return &setup{c, zones, group}, nil
 }
 
 // parseZone reads the --zone flag's [ORIGIN=]FILE. What stands before the
@@ -77,8 +82,12 @@ func (s *setup) summary() string {
 	if n := len(s.config.Upstream.Servers); n > 0 {
 		servers = count(n, "upstream server")
 	}
-	return fmt.Sprintf("%s, %s, %s",
+	text := fmt.Sprintf("%s, %s, %s",
 		count(len(s.config.Listen), "listener"), servers, count(len(s.zones.All()), "zone"))
+	if s.config.Paths.Enabled {
+		text += ", the path broker"
+	}
+	return text
 }
 
 // count is "1 zone", "2 zones".

@@ -94,6 +94,7 @@ type Service struct {
 	mu    sync.Mutex // guards what follows; held while an input's commands are carried out
 	state *state
 	stats Stats // the counters of it
+	ended bool  // by Close: nothing is done any more
 }
 
 // Open begins to serve. It subscribes to the events before it switches, so that
@@ -166,7 +167,8 @@ func (s *Service) selectManager(name string) error {
 func (s *Service) Claim(token uint32) { s.apply(claimInput(token)) }
 
 // Release takes back one Claim. After the last one the connection is served
-// again, if it is still there. A token that is not claimed stays as it is.
+// again, if it is still there. A token that is not claimed stays as it is. After
+// Close nothing is served.
 func (s *Service) Release(token uint32) { s.apply(releaseInput(token)) }
 
 // Stats counts.
@@ -197,6 +199,9 @@ func (s *Service) Close() error {
 		restored := s.selectManager(s.config.Restore)
 		close(s.stop)
 		s.running.Wait()
+		s.mu.Lock()
+		s.ended = true
+		s.mu.Unlock()
 		s.err = errors.Join(restored, s.release())
 		if s.err != nil {
 			s.err = fmt.Errorf("paths: close: %w", s.err)
@@ -270,6 +275,9 @@ func (s *Service) countGap() {
 func (s *Service) apply(in any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
 	for todo := s.state.step(in); len(todo) > 0; {
 		a := todo[0]
 		todo = todo[1:]
