@@ -144,7 +144,10 @@ func (b *pathBroker) reload(set *setup) {
 	if needsRestart(b.config, next) {
 		b.log.Warn("reload: of the settings of [paths], all but mode and group need a restart")
 	}
-	if b.socket == nil || b.handed || next.Mode == b.config.Mode && set.group == b.group {
+	if b.socket == nil || b.handed || !next.Enabled || next.Socket != b.config.Socket {
+		return // there is no socket that these are meant for
+	}
+	if next.Mode == b.config.Mode && set.group == b.group {
 		return
 	}
 	if err := b.permit(next.Mode, set.group); err != nil {

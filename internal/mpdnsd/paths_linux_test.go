@@ -82,6 +82,7 @@ func TestPathBrokerKilled(t *testing.T) {
 			t.Errorf("path manager %s: the kill was too orderly for this test", m)
 		}
 		d = w.daemon("--paths-manager", "userspace")
+		d.logs("left by a service that was killed")
 		q := w.program("", server1, server2, server3)
 		if s := q.state(); s.Manager != "broker" {
 			t.Errorf("%+v", s)
@@ -247,6 +248,10 @@ func TestReloadPaths(t *testing.T) {
 		rewrite(t, config, rest+"mode = \"0660\"\nsubflows = 2\n")
 		d.signal(syscall.SIGHUP)
 		d.logs(`level=WARN msg="reload: of the settings of \[paths\], all but mode and group need a restart"`)
+		rewrite(t, config, "socket = \"/other\"\nmode = \"0666\"\n")
+		d.signal(syscall.SIGHUP)
+		d.logs(`(?s)(need a restart.*){2}msg="reloaded`)
+		checkMode(t, socket, 0o660)
 		d.stop()
 	})
 }

@@ -257,6 +257,34 @@ func TestClaim(t *testing.T) {
 	})
 }
 
+// TestReleaseAfterClose: a claim that outlives the service is not answered with
+// subflows.
+func TestReleaseAfterClose(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		r := newRig(t)
+		r.configure(r.client, side{subflows: 4, endpoints: []mptcp.Endpoint{endpoint(subflow, "10.0.2.2")}})
+		r.configure(r.server, side{subflows: 4})
+		pm, err := mptcp.OpenPathManager()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pm.Close()
+		s, err := Open(Config{Switch: true, Manager: pm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.echo()
+		c := r.dial("10.1.1.2")
+		s.Claim(c.token)
+		c.echo(1)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		s.Release(c.token)
+		c.await(nil, []string{"10.0.1.2>10.1.1.2"})
+	})
+}
+
 // TestRestore: the namespace is what Restore says after the service, whatever a
 // crash left.
 func TestRestore(t *testing.T) {

@@ -80,16 +80,15 @@ type Stats struct {
 
 // Service serves the connections of the namespace in which it was opened.
 type Service struct {
-	config   Config
-	kernel   kernel
-	manager  mptcp.PathManager
-	events   *mptcp.Subscription
-	previous string // the path manager that was selected before
-	stop     chan struct{}
-	running  sync.WaitGroup // run, the one goroutine
-	done     chan struct{}  // closed by run
-	closing  sync.Once
-	err      error // of Close
+	config  Config
+	kernel  kernel
+	manager mptcp.PathManager
+	events  *mptcp.Subscription
+	stop    chan struct{}
+	running sync.WaitGroup // run, the one goroutine
+	done    chan struct{}  // closed by run
+	closing sync.Once
+	err     error // of Close
 
 	mu    sync.Mutex // guards what follows; held while an input's commands are carried out
 	state *state
@@ -136,8 +135,12 @@ func (s *Service) open() (err error) {
 		return err
 	}
 	s.apply(read)
-	if s.previous, err = s.kernel.PathManager(); err != nil {
+	found, err := s.kernel.PathManager()
+	if err != nil {
 		return err
+	}
+	if s.config.Switch && found == mptcp.UserspacePathManager {
+		s.config.Log.Warn("the userspace path manager is selected already; left by a service that was killed?")
 	}
 	if err := s.selectManager(mptcp.UserspacePathManager); err != nil {
 		return err
@@ -156,7 +159,7 @@ func (s *Service) selectManager(name string) error {
 	if err := s.kernel.SetPathManager(name); err != nil {
 		return err
 	}
-	s.config.Log.Info("path manager selected", "name", name, "before", s.previous)
+	s.config.Log.Info("path manager selected", "name", name)
 	return nil
 }
 
