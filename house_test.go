@@ -90,10 +90,10 @@ var rules = []rule{
 	{"github.com/spf13/cobra", []string{"cmd", "internal/mpdnsd"}, true, "only commands have flags"},
 	{"github.com/pelletier/go-toml", []string{"internal/mpdnsd/config"}, true, "the configuration file has one reader"},
 	{module + "/cmd", nil, true, "nothing imports a command"},
-	{module + "/dialer", []string{"dialer", "cmd", "internal/mpdnsd"}, true, "the dialer uses the resolver, never the reverse"},
-	{module + "/resolver", []string{"resolver", "dialer", "cmd", "internal/mpdnsd"}, true, "the resolver stands above the shared rooms"},
+	{module + "/dialer", []string{"dialer", "cmd", "internal/mpdnsd", "bench"}, true, "the dialer uses the resolver, never the reverse"},
+	{module + "/resolver", []string{"resolver", "dialer", "cmd", "internal/mpdnsd", "bench"}, true, "the resolver stands above the shared rooms"},
 	{module + "/internal/mpdnsd", []string{"internal/mpdnsd", "cmd"}, true, "the daemon stands above the libraries"},
-	{module + "/internal/testlab", []string{"internal/testlab", "cmd/mpresolve"}, false, "the lab is for tests and for the demo"},
+	{module + "/internal/testlab", []string{"internal/testlab", "cmd/mpresolve", "bench"}, false, "the lab is for tests, for the demo and for the benches"},
 	{module + "/internal/dnstest", []string{"internal/dnstest"}, false, "scripted servers are for tests"},
 	{"testing", []string{"internal/testlab/labtest"}, false, "no test code in a program"},
 }
