@@ -32,6 +32,7 @@ var demoSteps = []struct{ name, title string }{
 	{"dial", "one connection over every path; the other host is refused"},
 	{"wire", "what crossed the wire: joins to the other host, and none of the data"},
 	{"cut", "a path is cut in mid-transfer and the transfer goes on"},
+	{"broker", "a program without privilege has its paths added by mpdnsd"},
 	{"plain", "a host without Multipath TCP: plain TCP, and the reason"},
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,9 +80,6 @@ func buildLab(ctx context.Context) (*demoLab, error) {
 		return d, err
 	}
 	if d.lab, err = testlab.New(testlab.Options{Seed: 1}); err != nil {
-		return d, err
-	}
-	if err := mptcp.SetPathManager(mptcp.UserspacePathManager); err != nil {
 		return d, err
 	}
 	if _, err := d.lab.AddClientLink(link("c0", "198.18.1.2/24", "2001:db8:a::2/64")); err != nil {
@@ -224,8 +222,12 @@ func writeZones() (string, error) {
 	return dir, os.CopyFS(dir, zones.FS)
 }
 
+// socket is where the client's daemon has its path broker.
+func (d *demoLab) socket() string { return filepath.Join(d.dir, "paths.sock") }
+
 // startDNS starts two daemons: the authoritative server on a host of its own,
-// and the caching forwarder on the client in front of it.
+// and the caching forwarder on the client in front of it, which also selects
+// the userspace path manager.
 func (d *demoLab) startDNS(ctx context.Context) error {
 	host, err := d.lab.AddHost("dns", link("d0", "192.0.2.53/24", "2001:db8:1::53/64"))
 	if err != nil {
@@ -235,7 +237,7 @@ func (d *demoLab) startDNS(ctx context.Context) error {
 	if err := d.startDaemon(ctx, host.Start, authoritative); err != nil {
 		return err
 	}
-	forwarder := []string{"--listen", "127.0.0.1:53", "--upstream", "192.0.2.53"}
+	forwarder := []string{"--listen", "127.0.0.1:53", "--upstream", "192.0.2.53", "--paths-socket", d.socket(), "--paths-manager", "userspace"}
 	return d.startDaemon(ctx, (*exec.Cmd).Start, forwarder)
 }
 
@@ -255,10 +257,15 @@ func (d *demoLab) startDaemon(ctx context.Context, start func(*exec.Cmd) error, 
 
 // run executes one mpresolve command on the client and returns what it printed.
 func (d *demoLab) run(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+	return d.runBy(ctx, (*exec.Cmd).Run, stdin, args...)
+}
+
+// runBy is run with another way of running a command.
+func (d *demoLab) runBy(ctx context.Context, by func(*exec.Cmd) error, stdin io.Reader, args ...string) (string, error) {
 	cmd := selfCommand(ctx, d.self, args...)
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &out
-	err := cmd.Run()
+	err := by(cmd)
 	return out.String(), err
 }
 

@@ -54,7 +54,7 @@ func (a *app) demoInside(ctx context.Context, f demoFlags) error {
 		return &exitError{code: exitFailed, err: fmt.Errorf("demo: building the lab: %w", err)}
 	}
 	fmt.Fprint(n.w, demoMap)
-	steps := []func(context.Context, *narrator) error{lab.showLookup, lab.showRecord, lab.showDial, lab.showWire, lab.showCut, lab.showPlain}
+	steps := []func(context.Context, *narrator) error{lab.showLookup, lab.showRecord, lab.showDial, lab.showWire, lab.showCut, lab.showBroker, lab.showPlain}
 	for _, step := range steps {
 		if err := step(ctx, n); err != nil {
 			return &exitError{code: exitFailed, err: fmt.Errorf("demo: step %d: %w", n.step, err)}
@@ -234,6 +234,19 @@ func copyTimed(w io.Writer, r io.Reader, n int64) (longest time.Duration, err er
 		}
 	}
 	return longest, nil
+}
+
+func (d *demoLab) showBroker(ctx context.Context, n *narrator) error {
+	n.begin("broker")
+	args := []string{"dial", "--server", "127.0.0.1", "--broker", d.socket(), "server.demo.example:7000"}
+	n.line("$ capsh --drop=cap_net_admin -- -c 'mpresolve dial --server 127.0.0.1 --broker paths.sock server.demo.example:7000'")
+	out, err := d.runBy(ctx, runWithoutNetAdmin, nil, args...)
+	n.output(out)
+	if err != nil {
+		return err
+	}
+	n.proved("a program without privilege gets its paths from mpdnsd, to which it hands its connection")
+	return nil
 }
 
 func (d *demoLab) showPlain(ctx context.Context, n *narrator) error {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/af-multipath/mpresolve/dialer"
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/resolver"
 )
 
@@ -30,6 +31,7 @@ type dialFlags struct {
 	stdin   bool
 	probe   bool
 	plain   bool
+	broker  string
 	watch   bool
 	limit   time.Duration
 }
@@ -69,6 +71,7 @@ Exit codes: 0 connected, 1 no such name, 2 usage, 3 not connected.`,
 	flags.BoolVar(&f.probe, "probe", false, "tell another host from a closed port by a fresh connection to each refused address")
 	flags.BoolVar(&f.watch, "watch", false, "show the paths live until the peer closes; without a terminal, a JSON line a second")
 	flags.DurationVar(&f.limit, "for", 0, "end --watch after this long (default: when the peer closes)")
+	flags.StringVar(&f.broker, "broker", "", "`SOCKET` of the path broker, or off (default: "+broker.DefaultPath+")")
 	flags.BoolVar(&f.plain, "no-mptcp", false, "use plain TCP")
 	return cmd
 }
@@ -85,7 +88,7 @@ func (f *dialFlags) dialer() (*dialer.Dialer, error) {
 		return nil, err
 	}
 	r.WaitAll = false
-	d := &dialer.Dialer{Resolver: r, Timeout: f.connect, Probe: f.probe}
+	d := &dialer.Dialer{Resolver: r, Timeout: f.connect, Probe: f.probe, Broker: f.broker}
 	if f.plain {
 		d.Multipath = dialer.MultipathOff
 	}

@@ -149,7 +149,7 @@ func lookupCode(err error) int {
 	switch {
 	case errors.Is(err, resolver.ErrNotFound), errors.Is(err, resolver.ErrFiltered):
 		return exitNotFound
-	case errors.Is(err, resolver.ErrBadName), errors.Is(err, resolver.ErrBadType), errors.Is(err, resolver.ErrBadServer):
+	case errors.Is(err, resolver.ErrBadName), errors.Is(err, resolver.ErrBadType), errors.Is(err, resolver.ErrBadServer), errors.Is(err, resolver.ErrBadPrefix):
 		return exitUsage
 	}
 	return exitFailed
