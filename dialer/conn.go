@@ -50,16 +50,20 @@ func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin
 	c.alive = keepAlive{conn: s.TCPConn, restore: d.keepAliveConfig()}
 	c.id = s.token
 	candidates, complete := look.known()
-	if c.id == 0 || d.maxSubflows() == 0 || len(candidates) < 2 && complete {
+	// A dial to an address of this machine has one path.
+	alone := len(candidates) < 2 && complete && c.remote.Addr().IsLoopback() && !t.sets
+	if c.id == 0 || d.maxSubflows() == 0 || alone {
 		look.stop()
 		return c
 	}
 	c.subflows = &subflows{
-		wire: c, token: c.id, first: c.remote, key: t.key(),
+		wire: c, token: c.id, first: c.remote, began: addrPortOf(s.LocalAddr()), key: t.key(),
+		monitors: &d.monitors, policy: d.Paths, use: d.Use, local: newLocalRule(d.Local, d.LocalInterfaces),
 		memory: d.memory, managers: &d.managers, attach: c.attacher(d.brokerPath()), late: look, probe: d.probeHost,
 		joiner: joiner{
 			port: c.remote.Port(), max: d.maxSubflows(), timeout: d.joinTimeout(),
 			ipv4Only: s.ipv4Only(), probe: d.Probe,
+			reroute: d.Paths == OnePerRemote && !newLocalRule(d.Local, d.LocalInterfaces).restricts(),
 		},
 	}
 	c.subflows.start(candidates, !complete)
@@ -189,6 +193,9 @@ func (c *Conn) subflowInfos() ([]mptcp.SubflowInfo, error) {
 		return nil, err
 	}
 	_, infos, err := mptcp.FullInfo(raw)
+	if c.subflows != nil {
+		c.subflows.settleStates(infos)
+	}
 	return infos, err
 }
 

@@ -138,7 +138,20 @@ type Dialer struct {
 	// absent, slow or dies costs the subflows, never the connection.
 	Broker string
 
+	// Local are the addresses of this machine that connections may use: a
+	// wildcard stands for all of its family, the ports are not used. Empty,
+	// with LocalInterfaces: all. Both are followed on Linux only.
+	Local mpaddr.Addr
+	// LocalInterfaces are the interfaces whose addresses connections may use, by
+	// name, besides those of Local.
+	LocalInterfaces []string
+	// Paths says between which addresses a connection has paths.
+	Paths PathPolicy
+	// Use says which of the paths carry data.
+	Use PathUse
+
 	managers sharedManager // the path manager that the connections share
+	monitors sharedMonitor // what they see of this machine's network
 
 	once   sync.Once
 	memory *hostid.Memory

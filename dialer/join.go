@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/hostid"
@@ -39,6 +38,17 @@ const (
 
 	// maxEstablishTries bounds those tries: four minutes altogether.
 	maxEstablishTries = 14
+
+	// minRejoin and maxRejoin bound the pauses before an address that was joined
+	// once is tried again; they double. A subflow that lived for rejoinSettled
+	// begins anew.
+	minRejoin     = time.Second
+	maxRejoin     = time.Minute
+	rejoinSettled = 30 * time.Second
+
+	// maxRejoins bounds those tries: a quarter of an hour altogether. A change of
+	// this machine's network allows them anew.
+	maxRejoins = 20
 )
 
 // Why a join has no verdict, or lost its subflow.
@@ -67,15 +77,21 @@ const (
 
 // join is one address that is to become a subflow.
 type join struct {
-	remote, local netip.AddrPort
-	state         joinState
-	outcome       hostid.Outcome
-	err           error     // why there is no subflow
-	why           string    // what was known before, in words
-	begun         time.Time // when the SYN was sent
-	proven        time.Time // when the subflow was established
-	ended         time.Time // when the outcome was known
-	probing       bool      // a refusal is being looked into
+	remote  netip.AddrPort
+	from    origin         // where it is to begin
+	local   netip.AddrPort // where it began
+	backup  bool           // begins as a backup path
+	skip    error          // why it is not wanted, nil when it is
+	retryAt time.Time      // not before, when it is waiting
+	rejoins int            // tries since its subflow was closed
+	state   joinState
+	outcome hostid.Outcome
+	err     error     // why there is no subflow
+	why     string    // what was known before, in words
+	begun   time.Time // when the SYN was sent
+	proven  time.Time // when the subflow was established
+	ended   time.Time // when the outcome was known
+	probing bool      // a refusal is being looked into
 }
 
 // joiner decides which subflows to add to one connection. Like race it has no
@@ -86,11 +102,14 @@ type joiner struct {
 	timeout  time.Duration // of one join
 	ipv4Only bool          // the socket takes no IPv6 subflow
 	probe    bool          // refusals are looked into
+	reroute  bool          // a path without an answer is tried once more from where routing lets it begin
 
 	joins       []*join // in the order of offering
 	established bool    // the connection is fully established
 	tries       int     // creates refused because it was not
 	retryAt     time.Time
+	extra       int   // subflows allowed besides max while the sets are changed
+	spared      bool  // a path that is not wanted stays, as it is the last
 	over        error // why nothing more will be joined
 }
 
@@ -100,9 +119,20 @@ type joinEvent interface{ isJoinEvent() }
 // offered gives addresses to join, in order. Those known already are ignored.
 type offered struct{ choices []choice }
 
-// choice is one address to join, or, with skip, the reason not to.
+// wanted gives all that there should be. What is missing from it is given up;
+// again allows those that had no answer another try.
+type wanted struct {
+	choices []choice
+	reason  error // why what is missing is given up
+	firstUp bool  // the subflow that the connection began with carries data
+	again   bool
+}
+
+// choice is one path to join, or, with skip, the reason not to.
 type choice struct {
 	remote netip.AddrPort
+	from   origin
+	backup bool
 	why    string
 	skip   error
 }
@@ -110,6 +140,7 @@ type choice struct {
 // created is the result of a createSubflow action.
 type created struct {
 	remote netip.AddrPort
+	from   origin
 	err    error
 }
 
@@ -122,6 +153,7 @@ type seen struct{ subflows []mptcp.SubflowInfo }
 // probed is the result of a probeAddress action.
 type probed struct {
 	remote  netip.AddrPort
+	from    origin
 	outcome hostid.Outcome
 }
 
@@ -129,6 +161,7 @@ type probed struct {
 type abandoned struct{ reason error }
 
 func (offered) isJoinEvent()   {}
+func (wanted) isJoinEvent()    {}
 func (created) isJoinEvent()   {}
 func (pathEvent) isJoinEvent() {}
 func (seen) isJoinEvent()      {}
@@ -141,7 +174,9 @@ type joinActionKind uint8
 
 const (
 	createSubflow  joinActionKind = iota // and answer with created
-	destroySubflow                       // no event is expected
+	destroySubflow                       // whose SYN has no answer; no event is expected
+	dropSubflow                          // whatever its state; no event is expected
+	notePath                             // tell those who follow the connection's paths
 	probeAddress                         // and answer with probed
 	readSubflows                         // and answer with seen
 	awaitReady                           // make the peer confirm something, so that the connection is established
@@ -153,7 +188,34 @@ const (
 type joinAction struct {
 	kind    joinActionKind
 	remote  netip.AddrPort
-	outcome hostid.Outcome
+	from    origin
+	local   netip.AddrPort // dropSubflow, notePath: invalid while unknown
+	backup  bool           // createSubflow
+	outcome hostid.Outcome // noteOutcome
+	change  PathChange     // notePath
+	err     error          // notePath
+}
+
+// about returns an action about n.
+func (n *join) about(kind joinActionKind) joinAction {
+	return joinAction{kind: kind, remote: n.remote, from: n.from, local: n.local, backup: n.backup}
+}
+
+// note returns the action that tells of a change of n.
+func (n *join) note(change PathChange, err error) joinAction {
+	a := n.about(notePath)
+	a.change, a.err = change, err
+	return a
+}
+
+// outcomeNoted returns the actions that tell of n's outcome.
+func (n *join) outcomeNoted() []joinAction {
+	a := n.about(noteOutcome)
+	a.outcome = n.outcome
+	if n.outcome == hostid.Joined {
+		return []joinAction{a}
+	}
+	return []joinAction{a, n.note(PathFailed, n.err)}
 }
 
 // step takes one event and returns what to do about it.
@@ -162,6 +224,8 @@ func (j *joiner) step(now time.Time, ev joinEvent) []joinAction {
 	switch ev := ev.(type) {
 	case offered:
 		j.take(ev.choices)
+	case wanted:
+		out = j.want(now, ev)
 	case created:
 		out = j.created(now, ev)
 	case pathEvent:
@@ -178,17 +242,71 @@ func (j *joiner) step(now time.Time, ev joinEvent) []joinAction {
 	return append(out, j.advance(now)...)
 }
 
-// take adds the addresses that are new. One that must not be joined is kept
-// with the reason.
+// want makes the joins those that are wanted.
+func (j *joiner) want(now time.Time, ev wanted) (out []joinAction) {
+	var kept []*join
+	j.spared = false
+	for _, n := range j.joins {
+		i := slices.IndexFunc(ev.choices, func(c choice) bool { return c.remote == n.remote && c.from == n.from })
+		switch {
+		case i < 0 && n.state == joinActive && !ev.firstUp && j.count(joinActive) == 1:
+			j.spared = true
+		case i < 0:
+			out = append(out, j.drop(n, ev.reason)...)
+			continue
+		case ev.choices[i].skip != nil:
+			out = append(out, j.drop(n, ev.choices[i].skip)...)
+			n.skip = ev.choices[i].skip
+		case n.skip != nil, ev.again && n.mayTryAgain():
+			n.skip, n.err, n.retryAt, n.rejoins = nil, j.over, time.Time{}, 0
+			if j.over == nil {
+				n.state = joinWaiting
+			}
+		}
+		kept = append(kept, n)
+	}
+	j.joins = kept
+	j.take(ev.choices)
+	return out
+}
+
+// mayTryAgain reports whether a change of the network can change how n ended.
+func (n *join) mayTryAgain() bool {
+	waits := n.state == joinWaiting && n.rejoins > 0
+	failed := n.outcome == hostid.TimedOut || n.outcome == hostid.Unreachable || !n.proven.IsZero()
+	return waits || n.state == joinEnded && failed && n.outcome != hostid.LimitReached
+}
+
+// drop gives a path up. It stays in the list as ended.
+func (j *joiner) drop(n *join, reason error) (out []joinAction) {
+	switch n.state {
+	case joinActive:
+		out = append(out, n.note(PathClosed, reason), n.about(dropSubflow))
+	case joinOffered:
+		out = append(out, n.about(dropSubflow))
+	case joinEnded:
+		return nil
+	}
+	n.state, n.err, n.probing = joinEnded, reason, false
+	return out
+}
+
+// forget drops the paths that have failed, so that they can be offered anew.
+func (j *joiner) forget() {
+	j.joins = slices.DeleteFunc(j.joins, func(n *join) bool { return n.state == joinEnded && !n.probing })
+}
+
+// take adds the paths that are new. One that must not be joined is kept with the
+// reason.
 func (j *joiner) take(choices []choice) {
 	for _, c := range choices {
 		if len(j.joins) >= maxCandidates {
 			return
 		}
-		if j.find(c.remote.Addr()) != nil {
+		if j.find(c.remote, c.from) != nil {
 			continue
 		}
-		n := &join{remote: c.remote, why: c.why, err: c.skip}
+		n := &join{remote: c.remote, from: c.from, backup: c.backup, why: c.why, err: c.skip, skip: c.skip}
 		switch {
 		case c.skip != nil:
 		case j.over != nil:
@@ -211,7 +329,7 @@ func (j *joiner) advance(now time.Time) (out []joinAction) {
 	if j.over != nil || now.Before(j.retryAt) {
 		return nil
 	}
-	room := j.max - j.count(joinOffered) - j.count(joinActive)
+	room := j.room()
 	if !j.established {
 		room = min(room, 1-j.count(joinOffered))
 	}
@@ -219,150 +337,20 @@ func (j *joiner) advance(now time.Time) (out []joinAction) {
 		if room <= 0 {
 			break
 		}
-		if n.state == joinWaiting {
-			n.state, n.begun = joinOffered, now
-			out = append(out, joinAction{kind: createSubflow, remote: n.remote})
+		if n.state == joinWaiting && !now.Before(n.retryAt) {
+			n.state, n.begun, n.local = joinOffered, now, netip.AddrPort{}
+			out = append(out, n.about(createSubflow))
 			room--
 		}
 	}
 	return out
 }
 
-// created takes in how the kernel answered a create.
-func (j *joiner) created(now time.Time, ev created) []joinAction {
-	n := j.find(ev.remote.Addr())
-	if n == nil || n.state != joinOffered {
-		return nil
-	}
-	switch {
-	case ev.err == nil:
-		return j.ready()
-	case errors.Is(ev.err, mptcp.ErrNotEstablished) && !j.established:
-		n.state = joinWaiting
-		return j.postpone(now)
-	case errors.Is(ev.err, mptcp.ErrKernelManaged), errors.Is(ev.err, mptcp.ErrNotPermitted), errors.Is(ev.err, mptcp.ErrUnknownToken):
-		n.state = joinWaiting
-		j.abandon(ev.err)
-		return nil
-	case isUnreachable(ev.err):
-		return j.end(now, n, hostid.Unreachable, ev.err)
-	}
-	return j.end(now, n, hostid.NotTried, ev.err)
-}
-
-// ready notes that the connection is fully established.
-func (j *joiner) ready() []joinAction {
-	if j.established {
-		return nil
-	}
-	j.established, j.retryAt = true, time.Time{}
-	return []joinAction{{kind: noteReady}}
-}
-
-// postpone sets the next try for a connection that is not established.
-func (j *joiner) postpone(now time.Time) []joinAction {
-	if j.tries++; j.tries > maxEstablishTries {
-		j.abandon(errNotEstablished)
-		return nil
-	}
-	pause := min(minEstablishRetry<<(j.tries-1), maxEstablishRetry)
-	j.retryAt = now.Add(pause)
-	return []joinAction{{kind: awaitReady}}
-}
-
-// event takes in what the path manager tells.
-func (j *joiner) event(now time.Time, e mptcp.Event) []joinAction {
-	switch e.Type {
-	case mptcp.Established:
-		return j.ready()
-	case mptcp.EventsLost:
-		return []joinAction{{kind: readSubflows}}
-	case mptcp.SubflowEstablished:
-		if n := j.find(e.Remote.Addr()); n != nil && n.state == joinOffered {
-			return j.joined(now, n, e.Local)
-		}
-	case mptcp.SubflowClosed:
-		if n := j.find(e.Remote.Addr()); n != nil {
-			return j.closed(now, n, e)
-		}
-	}
-	return nil
-}
-
-// joined notes a subflow: the host is proven to be the same.
-func (j *joiner) joined(now time.Time, n *join, local netip.AddrPort) []joinAction {
-	n.state, n.outcome, n.local, n.proven = joinActive, hostid.Joined, local, now
-	return []joinAction{{kind: noteOutcome, remote: n.remote, outcome: hostid.Joined}}
-}
-
-// closed takes in the end of a subflow, or of an attempt at one.
-func (j *joiner) closed(now time.Time, n *join, e mptcp.Event) []joinAction {
-	switch {
-	case n.state == joinActive && !e.HasError && n.isNew(now):
-		return j.end(now, n, hostid.LimitReached, errSubflowLimit)
-	case n.state == joinActive && e.HasError:
-		n.state, n.err = joinEnded, e.Errno
-	case n.state == joinActive:
-		n.state, n.err = joinEnded, errSubflowClosed
-	case n.state != joinOffered:
-	case e.HasError:
-		return j.end(now, n, outcomeOf(e.Errno), e.Errno)
-	default:
-		return j.end(now, n, hostid.NotMPTCP, nil)
-	}
-	return nil
-}
-
-// isNew reports whether the subflow was established a moment ago.
-func (n *join) isNew(now time.Time) bool {
-	return now.Sub(n.proven) < 2*n.proven.Sub(n.begun)+joinSettle
-}
-
-// outcomeOf returns what the error of a join says.
-func outcomeOf(errno syscall.Errno) hostid.Outcome {
-	switch errno {
-	case syscall.ECONNREFUSED, syscall.ECONNRESET:
-		return hostid.Refused
-	case syscall.ETIMEDOUT:
-		return hostid.TimedOut
-	}
-	return hostid.Unreachable
-}
-
-// isUnreachable reports whether the kernel refused a join for want of a route.
-func isUnreachable(err error) bool {
-	return errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL)
-}
-
-// end ends a join with an outcome. A refusal is looked into where that is
-// wanted: another MPTCP host and a closed port look the same.
-func (j *joiner) end(now time.Time, n *join, o hostid.Outcome, err error) []joinAction {
-	n.state, n.outcome, n.err, n.ended = joinEnded, o, err, now
-	if o == hostid.Refused && j.probe {
-		n.probing = true
-		return []joinAction{{kind: probeAddress, remote: n.remote}}
-	}
-	return []joinAction{{kind: noteOutcome, remote: n.remote, outcome: o}}
-}
-
-// probed refines a refusal by what a connection of its own has shown.
-func (j *joiner) probed(now time.Time, ev probed) []joinAction {
-	n := j.find(ev.remote.Addr())
-	if n == nil || !n.probing {
-		return nil
-	}
-	n.probing, n.ended = false, now
-	if ev.outcome != hostid.NotTried {
-		n.outcome = ev.outcome
-	}
-	return []joinAction{{kind: noteOutcome, remote: n.remote, outcome: n.outcome}}
-}
-
 // expire gives up the joins that have waited too long.
 func (j *joiner) expire(now time.Time) (out []joinAction) {
 	for _, n := range j.joins {
 		if n.state == joinOffered && !now.Before(n.begun.Add(j.timeout)) {
-			out = append(out, joinAction{kind: destroySubflow, remote: n.remote})
+			out = append(out, n.about(destroySubflow))
 			out = append(out, j.end(now, n, hostid.TimedOut, fmt.Errorf("%w in %v", errNoAnswer, j.timeout))...)
 		}
 	}
@@ -374,15 +362,17 @@ func (j *joiner) expire(now time.Time) (out []joinAction) {
 func (j *joiner) compare(now time.Time, subflows []mptcp.SubflowInfo) (out []joinAction) {
 	for _, n := range j.joins {
 		i := slices.IndexFunc(subflows, func(s mptcp.SubflowInfo) bool {
-			return s.Remote.Addr() == n.remote.Addr() && inUse(s.TCP.State)
+			return n.matches(s.Local, s.Remote.Addr()) && inUse(s.TCP.State)
 		})
 		switch {
 		case i >= 0 && n.state == joinWaiting:
 			n.state, n.err = joinEnded, errInUse
 		case i >= 0 && n.state == joinOffered && subflows[i].TCP.State == mptcp.StateEstablished:
 			out = append(out, j.joined(now, n, subflows[i].Local)...)
-		case i < 0 && (n.state == joinOffered || n.state == joinActive):
+		case i < 0 && n.state == joinOffered:
 			n.state, n.err = joinEnded, errUnseen
+		case i < 0 && n.state == joinActive:
+			out = append(out, j.lose(now, n, errUnseen)...)
 		}
 	}
 	return out
@@ -421,6 +411,9 @@ func (j *joiner) deadline() time.Time {
 		switch {
 		case n.state == joinOffered:
 			sooner(n.begun.Add(j.timeout))
+		case n.state == joinWaiting && n.rejoins > 0 && j.room() <= 0:
+		case n.state == joinWaiting && n.retryAt.After(j.retryAt):
+			sooner(n.retryAt)
 		case n.state == joinWaiting && !j.retryAt.IsZero():
 			sooner(j.retryAt)
 		}
@@ -431,15 +424,21 @@ func (j *joiner) deadline() time.Time {
 // settled reports whether every address has its verdict, or will have none.
 func (j *joiner) settled() bool {
 	for _, n := range j.joins {
-		if n.probing || n.state == joinOffered || n.state == joinWaiting && !j.full() {
+		first := n.rejoins == 0
+		if n.probing || first && n.state == joinOffered || first && n.state == joinWaiting && !j.full() {
 			return false
 		}
 	}
 	return true
 }
 
+// room returns how many more joins may be under way.
+func (j *joiner) room() int {
+	return j.max + j.extra - j.count(joinOffered) - j.count(joinActive)
+}
+
 // full reports whether there is no room for another subflow.
-func (j *joiner) full() bool { return j.count(joinActive) >= j.max }
+func (j *joiner) full() bool { return j.count(joinActive) >= j.max+j.extra }
 
 // count returns how many joins are in state s.
 func (j *joiner) count(s joinState) (n int) {
@@ -451,12 +450,39 @@ func (j *joiner) count(s joinState) (n int) {
 	return n
 }
 
-// find returns the join of an address. The port is always the connection's, and
-// is missing from the events of destroyed subflows.
-func (j *joiner) find(addr netip.Addr) *join {
-	i := slices.IndexFunc(j.joins, func(n *join) bool { return n.remote.Addr() == addr })
+// find returns the join of a path.
+func (j *joiner) find(remote netip.AddrPort, from origin) *join {
+	i := slices.IndexFunc(j.joins, func(n *join) bool { return n.remote == remote && n.from == from })
 	if i < 0 {
 		return nil
 	}
 	return j.joins[i]
+}
+
+// match returns the join that a subflow of the kernel's belongs to. Those with a
+// subflow go first.
+func (j *joiner) match(local netip.AddrPort, remote netip.Addr) (found *join) {
+	for _, n := range j.joins {
+		if !n.matches(local, remote) {
+			continue
+		}
+		if n.state == joinOffered || n.state == joinActive {
+			return n
+		}
+		found = n
+	}
+	return found
+}
+
+// matches reports whether a subflow can be n's. The remote port is always the
+// connection's, and is missing from the events of destroyed subflows, as is the
+// local address if it was left to routing.
+func (n *join) matches(local netip.AddrPort, remote netip.Addr) bool {
+	if n.remote.Addr() != remote {
+		return false
+	}
+	if n.local.IsValid() && local.IsValid() {
+		return n.local.Port() == local.Port()
+	}
+	return !n.from.addr.IsValid() || !local.IsValid() || local.Addr() == n.from.addr
 }

@@ -97,3 +97,6 @@ func pathOf(i mptcp.SubflowInfo, first bool) Path {
 	}
 	return p
 }
+
+// subflowOf names a path as the path manager does.
+func subflowOf(p Path) mptcp.Subflow { return mptcp.Subflow{Local: p.Local, Remote: p.Remote} }

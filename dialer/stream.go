@@ -35,10 +35,13 @@ type stream struct {
 	secured  *tls.Conn      // over conn, where success was the TLS handshake
 }
 
-// control runs the caller's Control or ControlContext function, once for each
-// socket. The network names the family of the address, also where an IPv6
+// control binds a socket as Dialer.Local says and runs the caller's Control or
+// ControlContext function, once for each socket. The network names the family of the address, also where an IPv6
 // socket is used for an IPv4 address.
 func (d *Dialer) control(ctx context.Context, remote netip.AddrPort, c syscall.RawConn) error {
+	if err := newLocalRule(d.Local, d.LocalInterfaces).bindLocal(c, remote); err != nil {
+		return err
+	}
 	network := "tcp6"
 	if remote.Addr().Unmap().Is4() {
 		network = "tcp4"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
+	"github.com/af-multipath/mpresolve/internal/netmon"
 )
 
 // lateAnswers is how long after connecting the answers of the look-up are still
@@ -24,7 +25,8 @@ var (
 	errFellBack  = errors.New("the connection fell back to plain TCP")
 	errPlain     = errors.New("the connection is plain TCP")
 	// errNoSubflows: Dialer.MaxSubflows is negative.
-	errNoSubflows = errors.New("Dialer.MaxSubflows allows none")
+	errTooManyLocals = errors.New("the connection has used as many local addresses as it can number")
+	errNoSubflows    = errors.New("Dialer.MaxSubflows allows none")
 )
 
 // wire is the connection as the subflows' goroutine uses it.
@@ -41,24 +43,44 @@ type subflows struct {
 	wire     wire
 	token    uint32
 	first    netip.AddrPort // the remote end of the first subflow
+	began    netip.AddrPort // its local end
 	key      string         // of the memory: the name with the port
 	memory   *hostid.Memory
 	managers *sharedManager
-	attach   attachFunc // asks the broker; nil: nobody
-	late     *lookup    // where further addresses come from
+	attach   attachFunc     // asks the broker; nil: nobody
+	monitors *sharedMonitor // nil: this machine's network is not known
+	policy   PathPolicy
+	use      PathUse
+	late     *lookup // where further addresses come from
 	probe    func(ctx context.Context, remote netip.AddrPort) hostid.Outcome
 
 	// Owned by the goroutine.
-	pm     mptcp.PathManager
-	timer  *time.Timer
-	probes chan probed
+	pm        mptcp.PathManager
+	timer     *time.Timer
+	probes    chan probed
+	calls     chan func(context.Context) // run by the goroutine
+	states    <-chan netmon.State        // nil: the network is not known
+	remotes   []netip.AddrPort           // of the peer, in order
+	local     localRule
+	network   netmon.State
+	known     bool                 // network is
+	listed    bool                 // network has had the address that the connection began at
+	ids       map[netip.Addr]uint8 // the local addresses used so far
+	destroyed map[uint16]bool      // local ports of subflows destroyed here whose end has not been told yet
 
 	started time.Time
 
+	replacing sync.Mutex    // one change of the sets at a time
+	done      chan struct{} // closed when the goroutine has ended
+	insist    bool          // addresses that failed lately are tried too
+	replaced  bool          // remotes are a set of their own, in which the first address need not be
+
 	mu      sync.Mutex // guards all below
 	joiner  joiner
+	refused []*join       // the joins of the last change of the sets that was taken back
 	failure error         // why this process manages no path, nil when it does
 	via     string        // managerDirect or managerBroker, "" while there is no path manager
+	left    bool          // the subflow that the connection began with was given up
 	begun   bool          // the first candidates were given to the joiner
 	open    bool          // the look-up may still bring addresses
 	ended   bool          // the goroutine has ended
@@ -74,8 +96,9 @@ func (s *subflows) start(candidates []netip.AddrPort, more bool) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.open, s.started = more, time.Now()
-	s.changed = make(chan struct{})
-	s.probes = make(chan probed)
+	s.changed, s.done = make(chan struct{}), make(chan struct{})
+	s.probes, s.calls = make(chan probed), make(chan func(context.Context))
+	s.ids, s.destroyed = make(map[netip.Addr]uint8), make(map[uint16]bool)
 	s.timer = stoppedTimer()
 	s.group.Go(func() error {
 		s.run(ctx, candidates)
@@ -105,7 +128,8 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 		return
 	}
 	defer events.Close()
-	s.feed(ctx, offered{s.choices(candidates)})
+	defer s.watch()()
+	s.offer(ctx, candidates)
 	s.update(func() { s.begun = true })
 	s.loop(ctx, events.Events())
 }
@@ -126,17 +150,37 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 			if e.Type == mptcp.Closed {
 				return
 			}
-			s.feed(ctx, pathEvent{e})
+			s.event(ctx, e)
 		case a, ok := <-s.answers():
 			s.take(ctx, a, ok)
 		case p := <-s.probes:
 			s.feed(ctx, p)
+		case state, ok := <-s.states:
+			s.moved(ctx, state, ok)
+		case call := <-s.calls:
+			call(ctx)
 		case <-s.timer.C:
 			if !time.Now().Before(lateUntil) {
 				s.closeLookup()
 			}
 			s.feed(ctx, ticked{})
 		}
+	}
+}
+
+// event takes in what the path manager tells.
+func (s *subflows) event(ctx context.Context, e mptcp.Event) {
+	if e.Type == mptcp.SubflowClosed && s.destroyed[e.Local.Port()] {
+		delete(s.destroyed, e.Local.Port())
+		return // the joiner knows, and may have begun another one there
+	}
+	if e.Type == mptcp.SubflowClosed && e.Local == s.began {
+		s.replan(ctx, wanted{}) // the first has ended: its address is one to join
+		return
+	}
+	s.feed(ctx, pathEvent{e})
+	if e.Type == mptcp.SubflowEstablished {
+		s.tidy(ctx)
 	}
 }
 
@@ -153,7 +197,7 @@ func (s *subflows) answers() <-chan answered {
 // take offers what a late answer brings.
 func (s *subflows) take(ctx context.Context, a answered, ok bool) {
 	if ok {
-		s.feed(ctx, offered{s.choices(a.candidates)})
+		s.offer(ctx, a.candidates)
 	}
 	if !ok || a.complete {
 		s.closeLookup()
@@ -170,7 +214,7 @@ func (s *subflows) closeLookup() {
 func (s *subflows) busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failure == nil && (s.open || !s.joiner.settled() || s.joiner.count(joinActive) > 0)
+	return s.failure == nil && (s.joiner.over == nil || s.open || !s.joiner.settled() || s.joiner.count(joinActive) > 0)
 }
 
 // setTimer sets the timer for what comes first.
@@ -205,13 +249,17 @@ func (s *subflows) feed(ctx context.Context, ev joinEvent) {
 func (s *subflows) do(ctx context.Context, a joinAction) joinEvent {
 	switch a.kind {
 	case createSubflow:
-		return s.create(a.remote)
+		return s.create(a)
 	case destroySubflow:
-		s.destroy(a.remote)
+		s.destroy(a, func(state uint8) bool { return state == mptcp.StateSynSent })
+	case dropSubflow:
+		s.destroy(a, func(state uint8) bool {
+			return state == mptcp.StateSynSent || inUse(state) && a.local.IsValid()
+		})
 	case probeAddress:
 		s.group.Go(func() error {
 			select {
-			case s.probes <- probed{a.remote, s.probe(ctx, a.remote)}:
+			case s.probes <- probed{a.remote, a.from, s.probe(ctx, a.remote)}:
 			case <-ctx.Done():
 			}
 			return nil
@@ -234,24 +282,47 @@ func (s *subflows) do(ctx context.Context, a joinAction) joinEvent {
 }
 
 // create sends the SYN of a join.
-func (s *subflows) create(remote netip.AddrPort) joinEvent {
-	err := s.pm.CreateSubflow(s.token, mptcp.Subflow{Remote: remote})
+func (s *subflows) create(a joinAction) joinEvent {
+	flow := mptcp.Subflow{Remote: a.remote, Backup: a.backup}
+	if a.from != (origin{}) {
+		id, err := s.localID(a.from.addr)
+		if err != nil {
+			return created{a.remote, a.from, err}
+		}
+		flow.Local, flow.LocalID, flow.IfIndex = netip.AddrPortFrom(a.from.addr, 0), id, a.from.index
+	}
+	err := s.pm.CreateSubflow(s.token, flow)
 	if errors.Is(err, mptcp.ErrKernelManaged) || errors.Is(err, mptcp.ErrNotPermitted) {
 		s.update(func() { s.failure = err })
 	}
-	return created{remote, err}
+	return created{a.remote, a.from, err}
 }
 
-// destroy ends the join of an address whose SYN has had no answer. It may have
-// ended by itself meanwhile, so there is no error to report.
-func (s *subflows) destroy(remote netip.AddrPort) {
+// localID returns the id of a local address on this connection, which it keeps.
+func (s *subflows) localID(a netip.Addr) (uint8, error) {
+	if id, ok := s.ids[a]; ok {
+		return id, nil
+	}
+	if len(s.ids) >= maxLocalIDs {
+		return 0, errTooManyLocals
+	}
+	id := uint8(len(s.ids) + 1)
+	s.ids[a] = id
+	return id, nil
+}
+
+// destroy ends the subflows of a path that are in a state. They may have ended
+// by themselves meanwhile, so there is no error to report.
+func (s *subflows) destroy(a joinAction, state func(uint8) bool) {
 	infos, err := s.wire.subflowInfos()
 	if err != nil {
 		return
 	}
+	n := join{remote: a.remote, from: a.from, local: a.local}
 	for _, i := range infos {
-		if i.Remote == remote && i.TCP.State == mptcp.StateSynSent {
-			_ = s.pm.DestroySubflow(s.token, mptcp.Subflow{Local: i.Local, Remote: i.Remote})
+		if n.matches(i.Local, i.Remote.Addr()) && i.Local != s.began && state(i.TCP.State) {
+			s.destroyed[i.Local.Port()] = true
+			_ = s.pm.DestroySubflow(s.token, mptcp.Subflow{Local: i.Local, Remote: i.Remote, LocalID: s.ids[i.Local.Addr()]})
 		}
 	}
 }
@@ -268,15 +339,15 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 			out = append(out, choice{remote: c, skip: errOtherPort})
 		}
 	}
-	used := s.used()
+	used, tried := s.used(), s.tried()
 	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now()) {
-		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why}
+		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why, backup: s.use.backupAtFirst()}
 		switch {
 		case !belongsBeside(s.first.Addr(), c.Addr):
 			n.skip = errMisplaced
 		case used[c.Addr]:
 			n.skip = errInUse
-		case !c.Try:
+		case !c.Try && !tried[c.Addr] && !s.insist:
 			n.skip = fmt.Errorf("remembered: %s", c.Why)
 		}
 		out = append(out, n)
@@ -295,19 +366,34 @@ func belongsBeside(first, addr netip.Addr) bool {
 	return addr.IsLoopback() == first.IsLoopback()
 }
 
-// used returns the remote addresses that have a subflow.
+// used returns the remote addresses that have a subflow which was not made here.
 func (s *subflows) used() map[netip.Addr]bool {
 	infos, err := s.wire.subflowInfos()
 	if err != nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	used := make(map[netip.Addr]bool, len(infos))
 	for _, i := range infos {
-		if inUse(i.TCP.State) {
+		if inUse(i.TCP.State) && s.joiner.match(i.Local, i.Remote.Addr()) == nil {
 			used[i.Remote.Addr()] = true
 		}
 	}
 	return used
+}
+
+// tried returns the remote addresses for which a join was sent.
+func (s *subflows) tried() map[netip.Addr]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tried := make(map[netip.Addr]bool)
+	for _, n := range s.joiner.joins {
+		if !n.begun.IsZero() {
+			tried[n.remote.Addr()] = true
+		}
+	}
+	return tried
 }
 
 // giveUp records that this process cannot add the candidates.
@@ -337,6 +423,7 @@ func (s *subflows) end() {
 		s.open, s.ended = false, true
 		s.joiner.close(errConnEnded)
 	})
+	close(s.done)
 }
 
 // update changes what the lock guards and wakes those who wait for it.
@@ -350,9 +437,15 @@ func (s *subflows) update(change func()) {
 
 // wait returns when every address has its verdict, or ctx's error.
 func (s *subflows) wait(ctx context.Context) error {
+	return s.waitFor(ctx, func() bool { return s.begun && !s.open && s.joiner.settled() })
+}
+
+// waitFor returns when a condition on what the lock guards holds or the
+// goroutine has ended, or ctx's error.
+func (s *subflows) waitFor(ctx context.Context, holds func() bool) error {
 	for {
 		s.mu.Lock()
-		done := s.ended || s.begun && !s.open && s.joiner.settled()
+		done := s.ended || holds()
 		changed := s.changed
 		s.mu.Unlock()
 		if done {

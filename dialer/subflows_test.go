@@ -68,9 +68,10 @@ type bench struct {
 func newBench() *bench {
 	b := &bench{pm: mptcptest.New()}
 	b.wire = &fakeWire{pm: b.pm}
-	b.pm.Connect(testToken, netip.MustParseAddrPort("[2001:db8:ff::1]:50000"), v6a)
+	began := netip.MustParseAddrPort("[2001:db8:ff::1]:50000")
+	b.pm.Connect(testToken, began, v6a)
 	b.subflows = &subflows{
-		wire: b.wire, token: testToken, first: v6a, key: "name:443",
+		wire: b.wire, token: testToken, first: v6a, began: began, key: "name:443",
 		memory: hostid.NewMemory(0), late: &lookup{complete: true, cancel: func() {}},
 		managers: &sharedManager{open: func() (mptcp.PathManager, error) { b.opens++; return b.pm, nil }},
 		probe:    func(context.Context, netip.AddrPort) hostid.Outcome { return hostid.NotTried },

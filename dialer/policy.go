@@ -1,0 +1,53 @@
+package dialer
+
+import "github.com/af-multipath/mpresolve/internal/mptcp"
+
+// PathPolicy says between which addresses a connection has paths.
+type PathPolicy uint8
+
+const (
+	// OnePerRemote makes one path to each of the peer's addresses. They spread
+	// over this machine's uplinks: each further path prefers the one with the
+	// fewest so far.
+	OnePerRemote PathPolicy = iota
+	// OnePerLocal makes one path from each of this machine's uplinks, each to
+	// another of the peer's addresses as far as there are enough.
+	OnePerLocal
+	// FullMesh makes a path from each uplink to each address of the peer, within
+	// Dialer.MaxSubflows.
+	FullMesh
+)
+
+// PathUse says what a connection's paths are for, in the terms of Apple's
+// multipath service types and of TAPS (RFC 9622 section 6.2.14).
+type PathUse uint8
+
+const (
+	// Aggregate sends on all paths, for throughput.
+	Aggregate PathUse = iota
+	// Handover sends on the path that the connection began with; the others are
+	// backup paths, which take over when it fails.
+	Handover
+	// Interactive sends on the path with the shortest round trip; the others are
+	// backup paths.
+	Interactive
+)
+
+// AnnouncedPolicy says what becomes of addresses that the peer announces
+// (ADD_ADDR, RFC 8684 section 3.4.1).
+type AnnouncedPolicy uint8
+
+const (
+	// JoinAnnounced treats them like addresses of the record, if the port is the
+	// connection's.
+	JoinAnnounced AnnouncedPolicy = iota
+	// IgnoreAnnounced only tells of them ([Conn.Events]).
+	IgnoreAnnounced
+)
+
+// backupAtFirst reports whether further paths begin as backup paths.
+func (u PathUse) backupAtFirst() bool { return u != Aggregate }
+
+// maxLocalIDs bounds the local addresses that one connection uses in its life:
+// ids 1 to mptcp.MaxLocalID.
+const maxLocalIDs = int(mptcp.MaxLocalID)
