@@ -296,17 +296,22 @@ func TestNoPathBroker(t *testing.T) {
 			want []string
 		}{
 			{"capability", mpdnsd("--paths-socket", free), withoutNetAdmin, exitError, []string{
-				"CAP_NET_ADMIN is needed", "sudo setcap cap_net_admin,", "AmbientCapabilities=CAP_NET_ADMIN"}},
+				"CAP_NET_ADMIN is needed", "sudo setcap cap_net_admin,", "AmbientCapabilities=CAP_NET_ADMIN",
+			}},
 			{"folder", mpdnsd("--paths-manager", "userspace"), nil, exitError, []string{
-				"listening on /run/mpdnsd/paths.sock: bind: no such file", `sudo install -d -o "$(id -un)" /run/mpdnsd`}},
+				"listening on /run/mpdnsd/paths.sock: bind: no such file", `sudo install -d -o "$(id -un)" /run/mpdnsd`,
+			}},
 			{"in use", mpdnsd("--paths-socket", live), nil, exitError, []string{"address already in use", "ss -xlp | grep -F " + live}},
 			{"file", mpdnsd("--paths-socket", file), nil, exitError, []string{"address already in use", "ls -l " + file}},
 			{"group", mpdnsd("--config", w.configuration("group = \"nobodies\"\n")), nil, exitUsage, []string{
-				`paths.group: this machine has no group "nobodies"`, "sudo groupadd --system nobodies"}},
+				`paths.group: this machine has no group "nobodies"`, "sudo groupadd --system nobodies",
+			}},
 			{"foreign group", mpdnsd("--config", w.configuration("socket = \""+free+"\"\ngroup = \"12345\"\n")), nil, exitError, []string{
-				"listening on " + free + ": chown: "}},
+				"listening on " + free + ": chown: ",
+			}},
 			{"read-only", readOnly(mpdnsd("--paths-manager", "userspace", "--paths-socket", free)), nil, exitError, []string{
-				"read-only file system", "ProtectKernelTunables="}},
+				"read-only file system", "ProtectKernelTunables=",
+			}},
 			{"off", activated(f, daemonArgs...), nil, exitError, []string{"which is off: set enabled = true"}},
 		} {
 			if tt.run == nil {
