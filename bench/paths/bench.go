@@ -129,8 +129,7 @@ func (b *bench) addServer() error {
 	for i, l := range server.Links() {
 		b.serverLinks[i], b.server[i] = l, addressesOf(l)
 	}
-	limit := func() error { return mptcp.SetLimits(mptcp.Limits{Subflows: acceptedJoins}) }
-	if err := server.Do(limit); err != nil {
+	if err := server.Do(func() error { return mptcp.SetLimits(mptcp.Limits{Subflows: acceptedJoins}) }); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -216,8 +215,8 @@ func (b *bench) record(port uint16) mpaddr.Addr {
 	return mpaddr.FromAddrs(port, b.server[0].v6, b.server[1].v6, b.server[0].v4, b.server[1].v4)
 }
 
-// child prepares this program to run as a child in the client, with or without
-// the right to use the path manager. The caller starts it with startChild.
+// child prepares this program to run as a child in the client; startChild
+// starts it.
 func (b *bench) child(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, b.self, append([]string{childArg}, args...)...)
 	cmd.WaitDelay = stopDelay

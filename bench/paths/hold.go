@@ -54,20 +54,23 @@ func measureBroker(ctx context.Context, b *bench, runs int) ([]figure, error) {
 	count := figure{name: fmt.Sprintf("broker: held, %d paths each", heldPaths), unit: "conns", against: "without broker", bound: atLeast(float64(n))}
 	rate := figure{name: "broker: set-up rate", unit: "conn/s", against: "without broker"}
 	memory := figure{name: "broker: its memory for each", unit: "KiB"}
-	for range runs {
-		direct, err := b.hold(ctx, dialer.BrokerOff, n, func() error { return nil })
-		if err != nil {
-			return nil, err
-		}
-		through, kib, err := b.holdByBroker(ctx, n)
+	for run := range runs {
+		through, direct, err := inTurns(run, func() (h held, err error) {
+			h, kib, err := b.holdByBroker(ctx, n)
+			memory.ours = append(memory.ours, kib)
+			return h, err
+		}, func() (held, error) {
+			return b.hold(ctx, dialer.BrokerOff, n, func() error { return nil })
+		})
 		if err != nil {
 			return nil, err
 		}
 		count.add(float64(through.Conns), float64(direct.Conns))
 		rate.add(float64(through.Conns)/through.Seconds, float64(direct.Conns)/direct.Seconds)
-		memory.ours = append(memory.ours, kib)
-		if through.Failure != "" {
-			b.note("One of the connections that the broker did not get to %d paths: %s.", heldPaths, through.Failure)
+		for _, h := range []held{through, direct} {
+			if h.Failure != "" {
+				b.note("Manager %s, one of those that did not get to %d paths: %s.", h.Manager, heldPaths, h.Failure)
+			}
 		}
 	}
 	return []figure{count, rate, memory}, nil

@@ -39,14 +39,14 @@ func measureJoin(ctx context.Context, b *bench, runs int) ([]figure, error) {
 		if times.Manager != way.name {
 			return all, fmt.Errorf("the subflows were added by %q, not %q", times.Manager, way.name)
 		}
-		for _, from := range []struct {
+		for _, since := range []struct {
 			when  string
 			times []float64
 		}{{"after full establishment", times.Full}, {"after connect", times.Connect}} {
 			all = append(all, figure{
-				name: fmt.Sprintf("last of 3 joins %s, %s", from.when, way.name),
+				name: fmt.Sprintf("last of 3 joins %s, %s", since.when, way.name),
 				unit: "ms", against: "a round trip", bound: ratioAtMost(2),
-				ours: from.times, baseline: times.Trip,
+				ours: since.times, baseline: times.Trip,
 			})
 		}
 	}
@@ -83,6 +83,9 @@ func (t *joinTimes) joinOnce(ctx context.Context, d *dialer.Dialer, set mpaddr.A
 	}
 	defer c.Close()
 	connected := time.Now()
+	if err := c.SetDeadline(connected.Add(joinTimeout)); err != nil {
+		return err
+	}
 	if _, err := c.Write([]byte{0}); err != nil {
 		return err
 	}

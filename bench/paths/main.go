@@ -150,7 +150,7 @@ type measurement struct {
 // measurements are in the order of the table.
 func measurements() []measurement {
 	return []measurement{
-		{"dial", 15, measureDial},
+		{"dial", 25, measureDial},
 		{"record", 15, measureRecord},
 		{"blackhole", 5, measureBlackhole},
 		{"aggregate", 3, measureAggregate},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -130,8 +131,18 @@ func (b *bench) twoPaths(way direction) mpaddr.Addr {
 	return mpaddr.FromAddrs(port, b.server[0].v6, b.server[1].v6)
 }
 
-// onePath returns a dialer that adds no further subflows: the baseline.
-func onePath() *dialer.Dialer { return &dialer.Dialer{MaxSubflows: -1} }
+// from returns a dialer for these addresses of the client, as the caller of
+// this module would set it.
+func from(locals ...netip.Addr) *dialer.Dialer {
+	return &dialer.Dialer{Local: mpaddr.FromAddrs(0, locals...)}
+}
+
+// onePath returns the same dialer without further subflows: the baseline.
+func onePath(locals ...netip.Addr) *dialer.Dialer {
+	d := from(locals...)
+	d.MaxSubflows = -1
+	return d
+}
 
 // limit gives links a rate in bit/s, 0 for none.
 func limit(rate int64, links [2]*testlab.Link) {
@@ -147,17 +158,18 @@ func measureAggregate(ctx context.Context, b *bench, runs int) ([]figure, error)
 	defer limit(0, b.serverLinks)
 	var all []figure
 	for _, client := range []struct {
-		name string
-		rate int64
+		name   string
+		rate   int64
+		locals []netip.Addr
 	}{
-		{"client of one link", 0},
-		{"client of two links", pathRate},
+		{"client of one link", 0, []netip.Addr{b.client[0].v6}},
+		{"client of two links", pathRate, []netip.Addr{b.client[0].v6, b.client[1].v6}},
 	} {
 		limit(client.rate, b.clientLinks)
 		for _, way := range []direction{up, down} {
 			f := figure{name: fmt.Sprintf("two paths, %s, %s", client.name, way), bound: ratioAtLeast(1.85)}
 			f.unit, f.against = "Mbit/s", "one path"
-			err := b.compareRates(ctx, &f, client.name, way, runs)
+			err := b.compareRates(ctx, &f, client.name, client.locals, way, runs)
 			all = append(all, f)
 			if err != nil {
 				limit(0, b.clientLinks)
@@ -170,14 +182,14 @@ func measureAggregate(ctx context.Context, b *bench, runs int) ([]figure, error)
 }
 
 // compareRates adds the runs of one row.
-func (b *bench) compareRates(ctx context.Context, f *figure, client string, way direction, runs int) error {
+func (b *bench) compareRates(ctx context.Context, f *figure, client string, locals []netip.Addr, way direction, runs int) error {
 	used := ""
 	for run := range runs {
 		ours, baseline, err := inTurns(run, func() (rate float64, err error) {
-			rate, used, err = b.rate(ctx, &dialer.Dialer{}, way)
+			rate, used, err = b.rate(ctx, from(locals...), way)
 			return rate, err
 		}, func() (float64, error) {
-			rate, _, err := b.rate(ctx, onePath(), way)
+			rate, _, err := b.rate(ctx, onePath(locals...), way)
 			return rate, err
 		})
 		if err != nil {
@@ -216,9 +228,9 @@ func measureCut(ctx context.Context, b *bench, runs int) ([]figure, error) {
 		f := figure{name: "longest pause when a path is cut, " + string(way), unit: "s", against: "one path: until it is back", bound: atMost(0.5)}
 		for run := range runs {
 			ours, baseline, err := inTurns(run, func() (float64, error) {
-				return b.stall(ctx, &dialer.Dialer{}, way)
+				return b.stall(ctx, from(b.client[0].v6), way)
 			}, func() (float64, error) {
-				return b.stall(ctx, onePath(), way)
+				return b.stall(ctx, onePath(b.client[0].v6), way)
 			})
 			if err != nil {
 				return append(all, f), err
