@@ -149,6 +149,12 @@ type Dialer struct {
 	Paths PathPolicy
 	// Use says which of the paths carry data.
 	Use PathUse
+	// Announced says what becomes of addresses that peers announce.
+	Announced AnnouncedPolicy
+	// OnPath is told of each change of a connection's paths, from the
+	// connection's own goroutine, one after the other. It must not block, nor
+	// call Close, WaitJoins, Reconnect or Rebind of the connection.
+	OnPath func(*Conn, PathEvent)
 
 	managers sharedManager // the path manager that the connections share
 	monitors sharedMonitor // what they see of this machine's network

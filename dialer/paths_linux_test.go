@@ -199,3 +199,30 @@ func TestUplinkThatDoesNotReach(t *testing.T) {
 		wantPairs(t, c, pair(client1v6, server1v6), pair(client1v6, server2v6))
 	})
 }
+
+// TestAnnouncedByPeer: an address that the server announces becomes a path of a
+// connection to a single address, and the reader of the events is told.
+func TestAnnouncedByPeer(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		announce(t, w, server2v6)
+		serve(t, w.server, false)
+		var d Dialer
+		c := connect(t, &d, record(server1v6))
+		events := c.Events(timeout(t))
+		echo(t, c)
+		var changes []PathChange
+		for e := range events {
+			changes = append(changes, e.Change)
+			if e.Change == PathJoined {
+				break
+			}
+		}
+		if !slices.Equal(changes, []PathChange{PathAnnounced, PathJoined}) {
+			t.Errorf("changes %v", changes)
+		}
+		wantPairs(t, c, pair(client1v6, server1v6), pair(client2v6, server2v6))
+		if v := verdicts(c.Report())[server2v6]; v != Joined {
+			t.Errorf("%q, want joined", v)
+		}
+	})
+}

@@ -70,10 +70,13 @@ type subflows struct {
 
 	started time.Time
 
-	replacing sync.Mutex    // one change of the sets at a time
-	done      chan struct{} // closed when the goroutine has ended
-	insist    bool          // addresses that failed lately are tried too
-	replaced  bool          // remotes are a set of their own, in which the first address need not be
+	events    pathEvents
+	announced AnnouncedPolicy
+	remoteIDs map[uint8]netip.AddrPort // the peer's addresses by their ids
+	replacing sync.Mutex               // one change of the sets at a time
+	done      chan struct{}            // closed when the goroutine has ended
+	insist    bool                     // addresses that failed lately are tried too
+	replaced  bool                     // remotes are a set of their own, in which the first address need not be
 
 	mu      sync.Mutex // guards all below
 	joiner  joiner
@@ -99,6 +102,7 @@ func (s *subflows) start(candidates []netip.AddrPort, more bool) {
 	s.changed, s.done = make(chan struct{}), make(chan struct{})
 	s.probes, s.calls = make(chan probed), make(chan func(context.Context))
 	s.ids, s.destroyed = make(map[netip.Addr]uint8), make(map[uint16]bool)
+	s.remoteIDs = make(map[uint8]netip.AddrPort)
 	s.timer = stoppedTimer()
 	s.group.Go(func() error {
 		s.run(ctx, candidates)
@@ -170,18 +174,37 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 
 // event takes in what the path manager tells.
 func (s *subflows) event(ctx context.Context, e mptcp.Event) {
-	if e.Type == mptcp.SubflowClosed && s.destroyed[e.Local.Port()] {
-		delete(s.destroyed, e.Local.Port())
-		return // the joiner knows, and may have begun another one there
-	}
-	if e.Type == mptcp.SubflowClosed && e.Local == s.began {
-		s.replan(ctx, wanted{}) // the first has ended: its address is one to join
-		return
-	}
-	s.feed(ctx, pathEvent{e})
-	if e.Type == mptcp.SubflowEstablished {
+	switch {
+	case e.Type == mptcp.SubflowClosed && s.destroyed[e.Local.Port()]:
+		delete(s.destroyed, e.Local.Port()) // the joiner knows, and may have begun another one there
+	case e.Type == mptcp.SubflowClosed && e.Local == s.began:
+		s.tell(PathClosed, s.began, s.first, whyClosed(e))
+		s.replan(ctx, wanted{reason: errNotWanted}) // its address is one to join now
+	case e.Type == mptcp.Announced:
+		s.offeredByPeer(ctx, e)
+	case e.Type == mptcp.Removed:
+		s.withdrawnByPeer(ctx, e)
+	case e.Type == mptcp.SubflowPriority:
+		change := PathActive
+		if e.Backup {
+			change = PathBackup
+		}
+		s.tell(change, e.Local, e.Remote, nil)
+	case e.Type == mptcp.SubflowEstablished:
+		s.learn(e)
+		s.feed(ctx, pathEvent{e})
 		s.tidy(ctx)
+	default:
+		s.feed(ctx, pathEvent{e})
 	}
+}
+
+// whyClosed returns the reason of a subflow's end.
+func whyClosed(e mptcp.Event) error {
+	if e.HasError {
+		return e.Errno
+	}
+	return errSubflowClosed
 }
 
 // answers is where late answers come from, nil when none will.
@@ -275,6 +298,8 @@ func (s *subflows) do(ctx context.Context, a joinAction) joinEvent {
 		s.wire.nudge()
 	case noteReady:
 		s.wire.calm()
+	case notePath:
+		s.tell(a.change, a.local, a.remote, a.err)
 	case noteOutcome:
 		s.memory.Record(s.key, s.first.Addr(), a.remote.Addr(), a.outcome, time.Now())
 	}
@@ -423,6 +448,7 @@ func (s *subflows) end() {
 		s.open, s.ended = false, true
 		s.joiner.close(errConnEnded)
 	})
+	s.events.end()
 	close(s.done)
 }
 
