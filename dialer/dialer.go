@@ -95,7 +95,8 @@ type Dialer struct {
 	// a cookie before, the SYN is sent by the first write and has its octets in it;
 	// they may arrive twice. As such a connection is no proof that the address
 	// answers, dials that race several addresses use it only where Success or
-	// TLSDial gives that proof. A system without it is no error.
+	// TLSDial gives that proof. It is for plain TCP: Multipath TCP, and a system
+	// without it, go without, and Report.Lacking says why.
 	FastOpen bool
 
 	// Success, if set, is what the race counts as success beyond a TCP connection:

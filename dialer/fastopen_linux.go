@@ -2,6 +2,7 @@ package dialer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,44 +12,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connectFast is connectTCP with TCP Fast Open.
+// errFastMultipath is why Multipath TCP goes without TCP Fast Open. Seen in
+// Linux 6.18: what a server writes between the SYN's data and the third ACK is
+// held back until the client sends more, which most protocols never do.
+var errFastMultipath = errors.New("TCP Fast Open is not used with Multipath TCP, over which Linux servers do not answer data in a SYN")
+
+// connectFast is connectTCP with TCP Fast Open, where the socket is plain TCP.
 //
 // With a cookie of the peer's the socket counts as connected before anything is
 // sent, so that getpeername(2) fails and net.FileConn would make a connection
-// without a remote address. A net.Dialer gives it one: its socket is replaced by
-// ours before it connects.
+// without a remote address: a net.Dialer makes it.
 func (d *Dialer) connectFast(ctx context.Context, remote netip.AddrPort, want protocol) (*stream, error) {
-	fd, s, err := d.makeSocket(ctx, remote, want)
-	if err != nil {
-		return nil, err
+	if want != plainTCP {
+		s, err := d.connectTCP(ctx, remote, want)
+		if err == nil {
+			s.lacking = append(s.lacking, errFastMultipath)
+		}
+		return s, err
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1); err != nil {
-		s.lacking = append(s.lacking, fmt.Errorf("TCP Fast Open: %w", os.NewSyscallError("setsockopt", err)))
-		return d.connectSocket(ctx, fd, s, remote)
-	}
-	defer unix.Close(fd) //nolint:errcheck // the connection has a descriptor of its own by then
-	nd := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return replaceSocket(c, fd) }}
+	s := &stream{family: familyOf(remote.Addr().Unmap())}
+	nd := net.Dialer{ControlContext: func(ctx context.Context, _, _ string, c syscall.RawConn) error {
+		if err := setFastOpen(c); err != nil {
+			s.lacking = append(s.lacking, fmt.Errorf("TCP Fast Open: %w", err))
+		}
+		return d.control(ctx, remote, c)
+	}}
 	nd.SetMultipathTCP(false)
-	if s.family == unix.AF_INET6 && remote.Addr().Is4() {
-		nd.LocalAddr = &net.TCPAddr{IP: net.IPv6unspecified} // else the address is written as IPv4's
-	}
 	c, err := nd.DialContext(ctx, "tcp", remote.String())
 	if err != nil {
 		return nil, innerError(ctx, err)
 	}
 	s.TCPConn = c.(*net.TCPConn) // of the network "tcp"
-	if s.mptcp {
-		s.token, _ = token(s.TCPConn)
-	}
 	d.applyKeepAlive(s.TCPConn)
 	return s, nil
 }
 
-// replaceSocket puts fd's socket in the place of c's.
-func replaceSocket(c syscall.RawConn, fd int) error {
+func setFastOpen(c syscall.RawConn) error {
 	var err error
-	if cerr := c.Control(func(old uintptr) { err = unix.Dup3(fd, int(old), unix.O_CLOEXEC) }); cerr != nil {
-		return cerr
-	}
-	return os.NewSyscallError("dup3", err)
+	cerr := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
+	})
+	return errors.Join(cerr, os.NewSyscallError("setsockopt", err))
 }

@@ -129,6 +129,12 @@ func serve(t *testing.T, h *testlab.Host, plain bool) *app {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, ln)
+}
+
+// serveOn runs an echo server on a listener until the test ends.
+func serveOn(t *testing.T, ln net.Listener) *app {
+	t.Helper()
 	a := &app{}
 	done := make(chan struct{})
 	t.Cleanup(func() {
