@@ -165,6 +165,7 @@ func TestJoinTimeout(t *testing.T) {
 		b.pm.Script(v4a.Addr(), mptcptest.Script{Result: mptcptest.Silent})
 		b.settle(t, v6a, v4a)
 		defer b.stop()
+		synctest.Wait() // the verdict is out before the subflow is destroyed
 		last := b.pm.Calls()[len(b.pm.Calls())-1]
 		if last.Op != "destroy" || last.Err != nil || last.Subflow.Local.Port() == 0 || last.Subflow.Remote != v4a {
 			t.Errorf("last call %+v, want the subflow destroyed", last)
