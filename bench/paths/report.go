@@ -83,11 +83,18 @@ func orDash(s string) string {
 	return s
 }
 
-// describe names what the figures were made with.
+// describe names what the figures were made with. What the system does not tell
+// is left out.
 func describe() string {
-	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // absent: not said
-	return strings.TrimSpace(fmt.Sprintf("%s, %d CPUs, %s %s",
-		runtime.Version(), runtime.NumCPU(), runtime.GOOS, kernel))
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	control, _ := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+	parts := []string{runtime.Version(), fmt.Sprintf("%d CPUs", runtime.NumCPU()), runtime.GOOS}
+	for _, text := range [][]byte{kernel, control} {
+		if word := strings.TrimSpace(string(text)); word != "" {
+			parts = append(parts, word)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // load returns the load average of the last minute, "" where there is none.
