@@ -89,7 +89,9 @@ func (b *bench) settle(t *testing.T, candidates ...netip.AddrPort) (Report, time
 	if err := b.wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return b.now(), time.Since(begin)
+	took := time.Since(begin)
+	synctest.Wait() // a verdict is published before it is remembered and acted on
+	return b.now(), took
 }
 
 // now returns the report of this moment.
@@ -165,7 +167,6 @@ func TestJoinTimeout(t *testing.T) {
 		b.pm.Script(v4a.Addr(), mptcptest.Script{Result: mptcptest.Silent})
 		b.settle(t, v6a, v4a)
 		defer b.stop()
-		synctest.Wait() // the verdict is out before the subflow is destroyed
 		last := b.pm.Calls()[len(b.pm.Calls())-1]
 		if last.Op != "destroy" || last.Err != nil || last.Subflow.Local.Port() == 0 || last.Subflow.Remote != v4a {
 			t.Errorf("last call %+v, want the subflow destroyed", last)
