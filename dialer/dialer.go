@@ -159,6 +159,7 @@ type Dialer struct {
 
 	managers sharedManager // the path manager that the connections share
 	monitors sharedMonitor // what they see of this machine's network
+	created  createdWatch  // what their peers say of their first address
 
 	once   sync.Once
 	memory *hostid.Memory
@@ -222,6 +223,7 @@ func (d *Dialer) dial(ctx context.Context, t target) (*Conn, error) {
 	if err := d.apply(&t); err != nil {
 		return nil, &net.OpError{Op: "dial", Net: t.network, Addr: asked{t.network, t.address}, Err: err}
 	}
+	defer d.watchCreated(t)()
 	bounded, cancel := d.bound(ctx, begin)
 	defer cancel()
 	look := d.lookUp(ctx, t)

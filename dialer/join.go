@@ -60,6 +60,7 @@ var (
 	errTooMany        = errors.New("the connection has as many subflows as Dialer.MaxSubflows allows")
 	errNotEstablished = errors.New("the connection was never fully established: the peer has confirmed no data")
 	errSubflowLimit   = errors.New("the host accepted the subflow and closed it at once: its subflow limit is reached, or the last step of the handshake was altered on the way")
+	errSilent         = errors.New("nothing is acknowledged: the path seems dead")
 	errSubflowClosed  = errors.New("the subflow was closed")
 	errUnseen         = errors.New("the subflow is gone and how it ended was not seen")
 	errNoAnswer       = errors.New("no answer")

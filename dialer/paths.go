@@ -10,6 +10,7 @@ import (
 // The states of a [Path].
 const (
 	StateActive  = "active"  // carries data
+	StateBackup  = "backup"  // carries data when no other can
 	StateJoining = "joining" // the SYN is out
 	StateClosed  = "closed"  // carries nothing any more
 )
@@ -17,7 +18,7 @@ const (
 // Path is one subflow of a connection, as the kernel sees it now.
 type Path struct {
 	Local, Remote netip.AddrPort
-	State         string  // StateActive, StateJoining or StateClosed
+	State         string  // StateActive, StateBackup, StateJoining or StateClosed
 	Verdict       Verdict // First or Joined; NotTried while joining
 
 	RTT           time.Duration // smoothed; zero where unknown
@@ -64,7 +65,11 @@ func (c *Conn) Paths() []Path {
 	}
 	paths := make([]Path, 0, len(infos))
 	for _, i := range infos {
-		paths = append(paths, pathOf(i, i.ID == firstSubflowID || i.Remote == c.remote))
+		p := pathOf(i, i.ID == firstSubflowID || i.ID == 0 && i.Remote == c.remote)
+		if p.State == StateActive && c.subflows != nil && c.subflows.isBackup(p) {
+			p.State = StateBackup
+		}
+		paths = append(paths, p)
 	}
 	return paths
 }

@@ -226,3 +226,32 @@ func TestAnnouncedByPeer(t *testing.T) {
 		}
 	})
 }
+
+// TestDeniesInitial: the C flag of the peer is honoured and reported.
+func TestDeniesInitial(t *testing.T) {
+	for _, deny := range []bool{false, true} {
+		t.Run(map[bool]string{false: "allowed", true: "denied"}[deny], func(t *testing.T) {
+			inLab(t, func(t *testing.T, w *world) {
+				unlimit(t, w.server)
+				if deny {
+					if err := w.server.Sysctl("net.mptcp.allow_join_initial_addr_port", "0"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				serve(t, w.server, false)
+				d := Dialer{Paths: FullMesh}
+				c := connect(t, &d, record(server1v6, server2v6))
+				r := joined(t, c)
+				until(t, "the joins", func() bool {
+					return slices.Contains(pairs(c), pair(client1v6, server2v6)) && slices.Contains(pairs(c), pair(client2v6, server2v6))
+				})
+				if r = c.Report(); r.DeniesInitial != deny {
+					t.Errorf("denied: %v", r.DeniesInitial)
+				}
+				if got := slices.Contains(pairs(c), pair(client2v6, server1v6)); got == deny {
+					t.Errorf("paths %v", pairs(c))
+				}
+			})
+		})
+	}
+}

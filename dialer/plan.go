@@ -10,6 +10,7 @@ import (
 
 // Why an address has no path.
 var (
+	errDenied     = errors.New("the peer asked not to be joined at the address that the connection began with")
 	errNoSource   = errors.New("no local address that may be used reaches it")
 	errSourceGone = errors.New("the local address is gone")
 	errUnplanned  = errors.New("the path policy uses other addresses")
@@ -29,7 +30,7 @@ type origin struct {
 type plan struct {
 	policy   PathPolicy
 	first    held     // the subflow that the connection began with
-	unwanted bool     // the first path's remote address is not in the set
+	unwanted bool     // the first path's remote address is not in the set, or the peer does not want it joined
 	remotes  []choice // the peer's other addresses, in order; from is not used
 	have     []held   // the joins there are
 

@@ -307,4 +307,3 @@ func (s *subflows) hasLeft() bool {
 	defer s.mu.Unlock()
 	return s.left
 }
-

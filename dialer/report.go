@@ -79,6 +79,11 @@ type Report struct {
 	// Lacking are socket options that the dial asked for and the connection does
 	// not have, each with the system's word.
 	Lacking []error
+	// DeniesInitial says that the peer asked not to be joined at the address that
+	// the connection began with, as load balancers do (the C flag of RFC 8684
+	// section 3.1), which is honoured. It is known where this process has the
+	// right to the path manager.
+	DeniesInitial bool
 	// Attempts are the connection attempts of the race, in order of starting.
 	Attempts []Attempt
 	// Joins are the other addresses of the record, in the order of offering.
@@ -104,6 +109,7 @@ func (c *Conn) Report() Report {
 	r.Answer, r.Lacking = c.look.answer(), c.stream.lacking
 	r.Fallback = c.fallbackReason()
 	r.Manager, r.Why = c.manager()
+	r.DeniesInitial = c.subflows != nil && c.subflows.created.denies(c.id)
 	if c.subflows != nil {
 		c.subflows.report(&r)
 	} else {

@@ -3,7 +3,6 @@ package dialer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -57,6 +56,7 @@ type subflows struct {
 	// Owned by the goroutine.
 	pm        mptcp.PathManager
 	timer     *time.Timer
+	lookAt    time.Time // when the paths are looked at next; zero while there are not several
 	probes    chan probed
 	calls     chan func(context.Context) // run by the goroutine
 	states    <-chan netmon.State        // nil: the network is not known
@@ -71,6 +71,7 @@ type subflows struct {
 	started time.Time
 
 	events    pathEvents
+	created   *createdWatch // nil: what the peer says of its first address is not known
 	announced AnnouncedPolicy
 	remoteIDs map[uint8]netip.AddrPort // the peer's addresses by their ids
 	replacing sync.Mutex               // one change of the sets at a time
@@ -80,6 +81,7 @@ type subflows struct {
 
 	mu      sync.Mutex // guards all below
 	joiner  joiner
+	steerer steerer
 	refused []*join       // the joins of the last change of the sets that was taken back
 	failure error         // why this process manages no path, nil when it does
 	via     string        // managerDirect or managerBroker, "" while there is no path manager
@@ -104,6 +106,7 @@ func (s *subflows) start(candidates []netip.AddrPort, more bool) {
 	s.ids, s.destroyed = make(map[netip.Addr]uint8), make(map[uint16]bool)
 	s.remoteIDs = make(map[uint8]netip.AddrPort)
 	s.timer = stoppedTimer()
+	s.steerer = steerer{use: s.use, primary: ends{s.began, s.first}}
 	s.group.Go(func() error {
 		s.run(ctx, candidates)
 		return nil
@@ -132,6 +135,9 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 		return
 	}
 	defer events.Close()
+	if s.created != nil {
+		defer s.created.hold(s.managers)()
+	}
 	defer s.watch()()
 	s.offer(ctx, candidates)
 	s.update(func() { s.begun = true })
@@ -168,7 +174,16 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 				s.closeLookup()
 			}
 			s.feed(ctx, ticked{})
+			s.look()
 		}
+	}
+}
+
+// look steers the paths when it is time.
+func (s *subflows) look() {
+	if !s.lookAt.IsZero() && !time.Now().Before(s.lookAt) {
+		s.lookAt = time.Time{}
+		s.steer()
 	}
 }
 
@@ -180,6 +195,9 @@ func (s *subflows) event(ctx context.Context, e mptcp.Event) {
 	case e.Type == mptcp.SubflowClosed && e.Local == s.began:
 		s.tell(PathClosed, s.began, s.first, whyClosed(e))
 		s.replan(ctx, wanted{reason: errNotWanted}) // its address is one to join now
+	case e.Type == mptcp.Established && s.created.denies(s.token):
+		s.replan(ctx, wanted{reason: errDenied})
+		s.feed(ctx, pathEvent{e})
 	case e.Type == mptcp.Announced:
 		s.offeredByPeer(ctx, e)
 	case e.Type == mptcp.Removed:
@@ -246,6 +264,15 @@ func (s *subflows) setTimer(lateUntil time.Time) {
 	at := s.joiner.deadline()
 	if s.open && (at.IsZero() || lateUntil.Before(at)) {
 		at = lateUntil
+	}
+	switch several := s.joiner.count(joinActive) > 0; {
+	case !several:
+		s.lookAt = time.Time{}
+	case s.lookAt.IsZero():
+		s.lookAt = time.Now().Add(steerInterval)
+	}
+	if !s.lookAt.IsZero() && (at.IsZero() || s.lookAt.Before(at)) {
+		at = s.lookAt
 	}
 	s.mu.Unlock()
 	s.timer.Stop()
@@ -350,75 +377,6 @@ func (s *subflows) destroy(a joinAction, state func(uint8) bool) {
 			_ = s.pm.DestroySubflow(s.token, mptcp.Subflow{Local: i.Local, Remote: i.Remote, LocalID: s.ids[i.Local.Addr()]})
 		}
 	}
-}
-
-// choices puts candidates in the order of the memory, with the reason for those
-// not to be joined. The first subflow's address is left out.
-func (s *subflows) choices(candidates []netip.AddrPort) []choice {
-	var addrs []netip.Addr
-	var out []choice
-	for _, c := range candidates {
-		if c.Port() == s.first.Port() {
-			addrs = append(addrs, c.Addr())
-		} else {
-			out = append(out, choice{remote: c, skip: errOtherPort})
-		}
-	}
-	used, tried := s.used(), s.tried()
-	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now()) {
-		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why, backup: s.use.backupAtFirst()}
-		switch {
-		case !belongsBeside(s.first.Addr(), c.Addr):
-			n.skip = errMisplaced
-		case used[c.Addr]:
-			n.skip = errInUse
-		case !c.Try && !tried[c.Addr] && !s.insist:
-			n.skip = fmt.Errorf("remembered: %s", c.Why)
-		}
-		out = append(out, n)
-	}
-	return out
-}
-
-// belongsBeside reports whether addr may be joined to a connection to first. The
-// resolver leaves such addresses out of what it finds; a record in hand may have
-// them.
-func belongsBeside(first, addr netip.Addr) bool {
-	switch {
-	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast():
-		return false
-	}
-	return addr.IsLoopback() == first.IsLoopback()
-}
-
-// used returns the remote addresses that have a subflow which was not made here.
-func (s *subflows) used() map[netip.Addr]bool {
-	infos, err := s.wire.subflowInfos()
-	if err != nil {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	used := make(map[netip.Addr]bool, len(infos))
-	for _, i := range infos {
-		if inUse(i.TCP.State) && s.joiner.match(i.Local, i.Remote.Addr()) == nil {
-			used[i.Remote.Addr()] = true
-		}
-	}
-	return used
-}
-
-// tried returns the remote addresses for which a join was sent.
-func (s *subflows) tried() map[netip.Addr]bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	tried := make(map[netip.Addr]bool)
-	for _, n := range s.joiner.joins {
-		if !n.begun.IsZero() {
-			tried[n.remote.Addr()] = true
-		}
-	}
-	return tried
 }
 
 // giveUp records that this process cannot add the candidates.

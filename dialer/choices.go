@@ -1,0 +1,76 @@
+package dialer
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// choices puts candidates in the order of the memory, with the reason for those
+// not to be joined. The first subflow's address is left out.
+func (s *subflows) choices(candidates []netip.AddrPort) []choice {
+	var addrs []netip.Addr
+	var out []choice
+	for _, c := range candidates {
+		if c.Port() == s.first.Port() {
+			addrs = append(addrs, c.Addr())
+		} else {
+			out = append(out, choice{remote: c, skip: errOtherPort})
+		}
+	}
+	used, tried := s.used(), s.tried()
+	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now()) {
+		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why, backup: s.use.backupAtFirst()}
+		switch {
+		case !belongsBeside(s.first.Addr(), c.Addr):
+			n.skip = errMisplaced
+		case used[c.Addr]:
+			n.skip = errInUse
+		case !c.Try && !tried[c.Addr] && !s.insist:
+			n.skip = fmt.Errorf("remembered: %s", c.Why)
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// belongsBeside reports whether addr may be joined to a connection to first. The
+// resolver leaves such addresses out of what it finds; a record in hand may have
+// them.
+func belongsBeside(first, addr netip.Addr) bool {
+	switch {
+	case addr.IsUnspecified(), addr.IsMulticast(), addr.IsLinkLocalUnicast():
+		return false
+	}
+	return addr.IsLoopback() == first.IsLoopback()
+}
+
+// used returns the remote addresses that have a subflow which was not made here.
+func (s *subflows) used() map[netip.Addr]bool {
+	infos, err := s.wire.subflowInfos()
+	if err != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	used := make(map[netip.Addr]bool, len(infos))
+	for _, i := range infos {
+		if inUse(i.TCP.State) && s.joiner.match(i.Local, i.Remote.Addr()) == nil {
+			used[i.Remote.Addr()] = true
+		}
+	}
+	return used
+}
+
+// tried returns the remote addresses for which a join was sent.
+func (s *subflows) tried() map[netip.Addr]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tried := make(map[netip.Addr]bool)
+	for _, n := range s.joiner.joins {
+		if !n.begun.IsZero() {
+			tried[n.remote.Addr()] = true
+		}
+	}
+	return tried
+}
