@@ -26,8 +26,10 @@ func (s *subflows) watch() (release func()) {
 	if err != nil {
 		return func() {}
 	}
-	s.states = states
-	s.see(<-states) // the first is there already
+	if state, ok := <-states; ok { // the first is there already
+		s.states = states
+		s.see(state)
+	}
 	return release
 }
 

@@ -209,12 +209,16 @@ func (n *join) note(change PathChange, err error) joinAction {
 	return a
 }
 
-// outcomeNoted returns the actions that tell of n's outcome.
+// outcomeNoted returns the actions that tell of n's outcome. That an address
+// which was joined cannot be joined again is not remembered.
 func (n *join) outcomeNoted() []joinAction {
 	a := n.about(noteOutcome)
 	a.outcome = n.outcome
-	if n.outcome == hostid.Joined {
+	switch {
+	case n.outcome == hostid.Joined:
 		return []joinAction{a}
+	case n.rejoins > 0: // it may be the connection that has ended there, not the path
+		return []joinAction{n.note(PathFailed, n.err)}
 	}
 	return []joinAction{a, n.note(PathFailed, n.err)}
 }

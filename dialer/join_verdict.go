@@ -148,7 +148,7 @@ func (j *joiner) end(now time.Time, n *join, o hostid.Outcome, err error) []join
 		n.probing = true
 		return []joinAction{n.about(probeAddress)}
 	}
-	if !n.proven.IsZero() && o != hostid.LimitReached {
+	if !n.proven.IsZero() && (o == hostid.TimedOut || o == hostid.Unreachable) {
 		j.rejoin(now, n)
 	}
 	return n.outcomeNoted()
