@@ -68,7 +68,7 @@ func (g graph) choose(i int, now time.Time) Choice {
 	switch {
 	case c.Verdict == Different:
 		c.Try = false
-	case now.Before(e.resumes()):
+	case e.last.Failed() && now.Before(e.resumes()): // what joined after the caller took now is no pause
 		c.Try, c.Until = false, e.resumes()
 	}
 	return c

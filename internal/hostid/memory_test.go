@@ -99,6 +99,17 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestOrderBeforeARecord: a join that another goroutine recorded after the caller
+// had taken the time is no reason to wait.
+func TestOrderBeforeARecord(t *testing.T) {
+	var m hostid.Memory
+	now := time.Unix(1000, 0)
+	m.Record("name", node('a'), node('b'), hostid.Joined, now.Add(time.Millisecond))
+	if c := m.Order("name", node('a'), list("b"), now)[0]; !c.Try || c.Verdict != hostid.Same {
+		t.Errorf("choice %+v, want the same host, to be tried", c)
+	}
+}
+
 func TestChoiceExplains(t *testing.T) {
 	m := hostid.NewMemory(0)
 	m.Record(name, node('a'), node('b'), hostid.Joined, start)
