@@ -280,3 +280,25 @@ func TestLinkLocal(t *testing.T) {
 		}
 	})
 }
+
+// TestDialAllocations: a dial allocates about as much as net.Dialer's, with what
+// the server beside it does counted in both.
+func TestDialAllocations(t *testing.T) {
+	var ours Dialer
+	var theirs net.Dialer
+	theirs.SetMultipathTCP(true)
+	address := acceptor(t)
+	count := func(dial func(network, address string) (net.Conn, error)) float64 {
+		return testing.AllocsPerRun(200, func() {
+			c, err := dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+		})
+	}
+	const most = 1.1
+	if got, want := count(ours.Dial), count(theirs.Dial); got > most*want {
+		t.Errorf("%v allocations, net.Dialer has %v", got, want)
+	}
+}

@@ -2,13 +2,15 @@ package dialer
 
 import (
 	"net"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
-// acceptor accepts and closes connections until the benchmark ends.
-func acceptor(b *testing.B) string {
+// acceptor accepts and closes connections until the benchmark or test ends.
+func acceptor(b testing.TB) string {
 	b.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -75,4 +77,33 @@ func BenchmarkRaceStep(b *testing.B) {
 		r.step(r.lastStart, all)
 		r.step(r.lastStart, succeeded{v6a})
 	}
+}
+
+// BenchmarkDialRatio is the time of a dial in that of net.Dialer's, both with
+// Multipath TCP, taken in turns, so that what else the machine does weighs on
+// both. The ratio is that of the medians.
+func BenchmarkDialRatio(b *testing.B) {
+	var ours Dialer
+	var theirs net.Dialer
+	theirs.SetMultipathTCP(true)
+	address := acceptor(b)
+	dials := [2]func(network, address string) (net.Conn, error){ours.Dial, theirs.Dial}
+	var times [2][]time.Duration
+	for n := 0; b.Loop(); n++ {
+		for j := range dials {
+			i := (n + j) % 2 // each goes first as often as the other
+			begin := time.Now()
+			c, err := dials[i]("tcp", address)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = c.Close()
+			times[i] = append(times[i], time.Since(begin))
+		}
+	}
+	for i := range times {
+		slices.Sort(times[i])
+	}
+	mine, yours := times[0][len(times[0])/2], times[1][len(times[1])/2]
+	b.ReportMetric(float64(mine)/float64(yours), "ratio")
 }

@@ -2,6 +2,7 @@ package dialer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -52,14 +53,24 @@ func (d *Dialer) connectSocket(ctx context.Context, fd int, s *stream, remote ne
 	return s, nil
 }
 
+const (
+	infoOption = 1  // MPTCP_INFO (uapi/linux/mptcp.h)
+	infoFlags  = 8  // where mptcpi_flags stands in it
+	infoToken  = 12 // where mptcpi_token does
+)
+
 // readToken notes the connection's token.
 func (s *stream) readToken(fd int) {
 	if !s.mptcp {
 		return
 	}
-	if info, err := mptcp.GetInfo(rawSocket(fd)); err == nil {
-		s.token = info.Token
+	// This getter's type has room for the part of MPTCP_INFO that ends with the
+	// token. mptcp.GetInfo reads all, which a dial has no use for.
+	b, err := unix.GetsockoptIPv6Mreq(fd, unix.SOL_MPTCP, infoOption)
+	if err != nil || binary.NativeEndian.Uint32(b.Multiaddr[infoFlags:])&mptcp.InfoFallback != 0 {
+		return
 	}
+	s.token = binary.NativeEndian.Uint32(b.Multiaddr[infoToken:])
 }
 
 // makeSocket opens a socket for remote and runs the caller's control function on
