@@ -102,7 +102,7 @@ func TestOrder(t *testing.T) {
 // TestOrderBeforeARecord: a join that another goroutine recorded after the caller
 // had taken the time is no reason to wait.
 func TestOrderBeforeARecord(t *testing.T) {
-	var m hostid.Memory
+	m := hostid.NewMemory(0)
 	now := time.Unix(1000, 0)
 	m.Record("name", node('a'), node('b'), hostid.Joined, now.Add(time.Millisecond))
 	if c := m.Order("name", node('a'), list("b"), now)[0]; !c.Try || c.Verdict != hostid.Same {
