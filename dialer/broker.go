@@ -13,6 +13,13 @@ import (
 // BrokerOff is the [Dialer].Broker with which no broker is asked.
 const BrokerOff = "off"
 
+// minReattach and maxReattach bound the pauses before a broker that is gone is
+// asked again; they double.
+const (
+	minReattach = time.Second
+	maxReattach = time.Minute
+)
+
 // brokerTimeout is how long a connection waits for the broker to take it on. It
 // works without subflows meanwhile.
 const brokerTimeout = 500 * time.Millisecond
@@ -87,6 +94,48 @@ func interruptManager(ctx context.Context, pm mptcp.PathManager) (release func()
 		}
 		_ = pm.Close() // as above
 	}
+}
+
+// brokerGone reports whether the broker was lost, and may return.
+func (s *subflows) brokerGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.via == managerBroker && errors.Is(s.failure, broker.ErrGone)
+}
+
+// reattach asks the broker until it takes the connection on again. Without
+// events the connection has ended first.
+func (s *subflows) reattach(ctx context.Context) (release func(), events *mptcp.Subscription) {
+	for pause := minReattach; ; pause = min(2*pause, maxReattach) {
+		s.timer.Reset(pause)
+		select {
+		case <-ctx.Done():
+			return func() {}, nil
+		case <-s.timer.C:
+		}
+		pm, err := s.brokered(ctx)
+		if err != nil {
+			continue
+		}
+		release = interruptManager(ctx, pm)
+		if events, err = pm.Subscribe(s.token); err == nil {
+			s.pm = pm
+			return release, events
+		}
+		release()
+	}
+}
+
+// resume takes up the joins where the last broker left them.
+func (s *subflows) resume(ctx context.Context) {
+	s.update(func() {
+		s.failure, s.joiner.extra = nil, 0
+		s.joiner.reopen()
+	})
+	if infos, err := s.wire.subflowInfos(); err == nil {
+		s.feed(ctx, seen{infos})
+	}
+	s.replan(ctx, wanted{reason: errSourceGone, again: true})
 }
 
 // lost returns why a path manager gives no more events.

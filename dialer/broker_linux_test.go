@@ -19,6 +19,12 @@ import (
 // startBroker serves a broker of this namespace. stop ends it, as its death does.
 func startBroker(t *testing.T, config broker.Config) (path string, stop func()) {
 	t.Helper()
+	path = filepath.Join(t.TempDir(), "paths.sock")
+	return path, startBrokerAt(t, path, config)
+}
+
+func startBrokerAt(t *testing.T, path string, config broker.Config) (stop func()) {
+	t.Helper()
 	pm, err := mptcp.OpenPathManager()
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +34,6 @@ func startBroker(t *testing.T, config broker.Config) (path string, stop func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	path = filepath.Join(t.TempDir(), "paths.sock")
 	ln, err := broker.Listen(path, 0o666, -1)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +47,7 @@ func startBroker(t *testing.T, config broker.Config) (path string, stop func()) 
 		_ = pm.Close()
 	})
 	t.Cleanup(stop)
-	return path, stop
+	return stop
 }
 
 // withoutRight returns a Dialer that may not use the path manager.
@@ -86,6 +91,15 @@ func TestBrokerDies(t *testing.T) {
 		if n := c.RemoteAddrs().Len(); n != 2 {
 			t.Errorf("%d paths are left, want both", n)
 		}
+		if _, err := c.Reconnect(timeout(t), record(server1v6)); !errors.Is(err, broker.ErrGone) {
+			t.Errorf("reconnect without a broker: %v", err)
+		}
+		startBrokerAt(t, path, broker.Config{})
+		until(t, "the broker's return", func() bool { return c.Report().Manager == managerBroker })
+		if _, err := c.Reconnect(timeout(t), record(server2v6)); err != nil {
+			t.Errorf("reconnect: %v", err)
+		}
+		echo(t, c)
 	})
 }
 

@@ -179,18 +179,22 @@ func (s *subflows) replace(ctx context.Context, apply func(*subflows) error) err
 // call has the goroutine do something.
 func (s *subflows) call(ctx context.Context, f func(context.Context) error) error {
 	result := make(chan error, 1)
-	select {
-	case s.calls <- func(ctx context.Context) { result <- f(ctx) }:
-		return <-result
-	case <-s.done:
+	for {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.failure != nil {
-			return s.failure
+		failure, changed := s.failure, s.changed
+		s.mu.Unlock()
+		if failure != nil {
+			return failure
 		}
-		return errConnEnded
-	case <-ctx.Done():
-		return ctx.Err()
+		select {
+		case s.calls <- func(ctx context.Context) { result <- f(ctx) }:
+			return <-result
+		case <-changed:
+		case <-s.done:
+			return errConnEnded
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

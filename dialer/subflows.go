@@ -127,14 +127,13 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 		s.giveUp(candidates, err)
 		return
 	}
-	defer release()
+	defer func() { release() }()
 	s.pm = pm
 	events, err := pm.Subscribe(s.token)
 	if err != nil {
 		s.giveUp(candidates, err)
 		return
 	}
-	defer events.Close()
 	if s.created != nil {
 		defer s.created.hold(s.managers)()
 	}
@@ -142,6 +141,16 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 	s.offer(ctx, candidates)
 	s.update(func() { s.begun = true })
 	s.loop(ctx, events.Events())
+	events.Close()
+	for s.brokerGone() {
+		release()
+		if release, events = s.reattach(ctx); events == nil {
+			return
+		}
+		s.resume(ctx)
+		s.loop(ctx, events.Events())
+		events.Close()
+	}
 }
 
 // loop takes in events until nothing more can happen to the subflows.
