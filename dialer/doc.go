@@ -20,9 +20,15 @@
 //     system has none, and LocalAddr and RemoteAddr are sets ([mpaddr.Addr]).
 //   - "tcp4" and "tcp6" are single-family and single-path: plain TCP.
 //
-// No privilege is needed to connect. Further subflows need CAP_NET_ADMIN and
-// the userspace path manager (net.mptcp.path_manager=userspace); without them
-// the kernel's own path manager does what it can, and the report says so.
+// No privilege is needed to connect. Further subflows need the userspace path
+// manager (net.mptcp.path_manager=userspace), and CAP_NET_ADMIN or the broker of
+// mpdnsd ([Dialer].Broker); without them the kernel's own path manager does what
+// it can, and the report says so.
+//
+// With several uplinks, paths spread over them ([PathPolicy], [PathUse]). While
+// a connection lasts, its paths follow this machine's network and what the peer
+// announces; what ends is tried again after a pause. [Conn.Reconnect] and
+// [Conn.Rebind] replace the sets of addresses, [Conn.Events] tells of changes.
 //
 // An address becomes a subflow only when the peer's kernel proves by MP_JOIN
 // that it belongs to this very connection (RFC 8684 section 3.2). The stream's
