@@ -30,7 +30,6 @@ func (d *Dialer) attempt(ctx context.Context, t target, remote netip.AddrPort, e
 		return s, nil
 	}
 	established()
-	s.conn = &Conn{TCPConn: s.TCPConn}
 	if err := succeed(ctx, s, t.success); err != nil {
 		_ = s.Close() // err says more
 		return nil, err

@@ -38,7 +38,7 @@ var _ net.Conn = (*Conn)(nil)
 
 // newConn makes a connection of the race's winner and begins to add subflows.
 func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin time.Time) *Conn {
-	c := s.conn // where success was looked for on it
+	c := s.conn // where TLS is spoken over it
 	if c == nil {
 		c = &Conn{TCPConn: s.TCPConn}
 	}

@@ -100,7 +100,7 @@ type Dialer struct {
 	FastOpen bool
 
 	// Success, if set, is what the race counts as success beyond a TCP connection:
-	// it is called on each connection made, and the first for which it returns nil
+	// it is called on each *net.TCPConn made, and the first for which it returns nil
 	// becomes the dial's (Happy Eyeballs v3, section 4). When an address has
 	// connected, the next one gets its turn a Connection Attempt Delay later. It
 	// may read and write; when ctx is done its reads and writes fail. It is called
@@ -260,7 +260,7 @@ func (d *Dialer) apply(t *target) error {
 		t.want, t.strict = requireMPTCP, true
 	}
 	if d.Success != nil && t.success == nil {
-		t.success = func(ctx context.Context, s *stream) error { return d.Success(ctx, s.conn) }
+		t.success = func(ctx context.Context, s *stream) error { return d.Success(ctx, s.TCPConn) }
 	}
 	t.fast = d.FastOpen && (t.success != nil || len(t.candidates) == 1)
 	return nil

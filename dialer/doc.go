@@ -20,6 +20,9 @@
 //     system has none, and LocalAddr and RemoteAddr are sets ([mpaddr.Addr]).
 //   - "tcp4" and "tcp6" are single-family and single-path: plain TCP.
 //
+// MPRESOLVE_MPTCP=0 in the environment switches Multipath TCP off for every
+// dial of a program; see [MultipathEnv].
+//
 // No privilege is needed to connect. Further subflows need the userspace path
 // manager (net.mptcp.path_manager=userspace), and CAP_NET_ADMIN or the broker of
 // mpdnsd ([Dialer].Broker); without them the kernel's own path manager does what

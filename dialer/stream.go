@@ -31,7 +31,7 @@ type stream struct {
 	declined string         // why MPTCP was given up for this dial, as a sentence
 	lacking  []error        // socket options that could not be set
 	via      netip.AddrPort // the NAT64's address for the remote, invalid without one
-	conn     *Conn          // the connection to be, where success was looked for on it
+	conn     *Conn          // the connection to be, where TLS is spoken over it
 	secured  *tls.Conn      // over conn, where success was the TLS handshake
 }
 

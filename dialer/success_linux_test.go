@@ -196,6 +196,9 @@ func TestSuccess(t *testing.T) {
 	}()
 	d := onBoth(t)
 	d.Success = func(_ context.Context, c net.Conn) error {
+		if _, ok := c.(*net.TCPConn); !ok {
+			t.Errorf("given a %T", c)
+		}
 		line := make([]byte, len("220 ready\r\n"))
 		_, err := io.ReadFull(c, line) // ends with the context
 		return err

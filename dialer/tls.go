@@ -33,6 +33,7 @@ func (d *Dialer) TLSDial(ctx context.Context, network, address string, config *t
 		config.ServerName, _, _ = net.SplitHostPort(address) // parseTarget has split it
 	}
 	t.success = func(ctx context.Context, s *stream) error {
+		s.conn = &Conn{TCPConn: s.TCPConn}
 		s.secured = tls.Client(s.conn, config)
 		return s.secured.HandshakeContext(ctx)
 	}
