@@ -338,7 +338,8 @@ func (d *Dialer) raceAll(ctx context.Context, t target, look *lookup, begin time
 func (d *Dialer) connectOnly(ctx context.Context, t target) (*stream, []Attempt, error) {
 	begin, remote := time.Now(), t.candidates[0]
 	s, err := d.attempt(ctx, t, remote, func() {})
-	log := append(t.log, Attempt{Remote: remote, Elapsed: time.Since(begin), Err: mapContextError(err)})
+	log := t.log
+	log = append(log, Attempt{Remote: remote, Elapsed: time.Since(begin), Err: mapContextError(err)})
 	if err != nil {
 		return nil, log, errAllFailed
 	}

@@ -207,7 +207,7 @@ func setMTU(name string, mtu uint32) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was sent
+	defer unix.Close(fd)
 	request, err := unix.NewIfreq(name)
 	if err != nil {
 		return err
