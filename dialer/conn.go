@@ -66,6 +66,7 @@ func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin
 			reroute: d.Paths == OnePerRemote && !newLocalRule(d.Local, d.LocalInterfaces).restricts(),
 		},
 	}
+	c.subflows.unwatch = d.created.hold(&d.managers) // before the dial's own hold ends
 	if d.OnPath != nil {
 		c.subflows.events.hook = func(e PathEvent) { d.OnPath(c, e) }
 	}

@@ -1,6 +1,7 @@
 package dialer
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"sync"
@@ -86,7 +87,7 @@ func (w *createdWatch) see(denied map[uint32]bool, e mptcp.Event) {
 }
 
 // denies reports whether the peer of a connection asked not to be joined at its
-// first address. The answer is complete when the connection is established.
+// first address.
 func (w *createdWatch) denies(token uint32) bool {
 	if w == nil {
 		return false
@@ -104,4 +105,13 @@ func (d *Dialer) watchCreated(t target) (release func()) {
 		return func() {}
 	}
 	return d.created.hold(&d.managers)
+}
+
+// heed gives up joins of the first address once it is known that the peer does
+// not want them: the event can be read a moment after the one that allows joins.
+func (s *subflows) heed(ctx context.Context) {
+	if !s.denied && s.created.denies(s.token) {
+		s.denied = true
+		s.replan(ctx, wanted{reason: errDenied})
+	}
 }

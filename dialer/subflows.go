@@ -71,6 +71,8 @@ type subflows struct {
 	started time.Time
 
 	events    pathEvents
+	unwatch   func()        // ends the hold on created; may be nil
+	denied    bool          // the peer's wish is known, and heeded
 	created   *createdWatch // nil: what the peer says of its first address is not known
 	announced AnnouncedPolicy
 	remoteIDs map[uint8]netip.AddrPort // the peer's addresses by their ids
@@ -122,6 +124,9 @@ func (s *subflows) stop() {
 // run is the goroutine.
 func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 	defer s.end()
+	if s.unwatch != nil {
+		defer s.unwatch()
+	}
 	pm, release, err := s.manage(ctx)
 	if err != nil {
 		s.giveUp(candidates, err)
@@ -133,9 +138,6 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 	if err != nil {
 		s.giveUp(candidates, err)
 		return
-	}
-	if s.created != nil {
-		defer s.created.hold(s.managers)()
 	}
 	defer s.watch()()
 	s.offer(ctx, candidates)
@@ -183,6 +185,7 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 				s.closeLookup()
 			}
 			s.feed(ctx, ticked{})
+			s.heed(ctx)
 			s.look()
 		}
 	}
@@ -198,15 +201,13 @@ func (s *subflows) look() {
 
 // event takes in what the path manager tells.
 func (s *subflows) event(ctx context.Context, e mptcp.Event) {
+	s.heed(ctx)
 	switch {
 	case e.Type == mptcp.SubflowClosed && s.destroyed[e.Local.Port()]:
 		delete(s.destroyed, e.Local.Port()) // the joiner knows, and may have begun another one there
 	case e.Type == mptcp.SubflowClosed && e.Local == s.began:
 		s.tell(PathClosed, s.began, s.first, whyClosed(e))
 		s.replan(ctx, wanted{reason: errNotWanted}) // its address is one to join now
-	case e.Type == mptcp.Established && s.created.denies(s.token):
-		s.replan(ctx, wanted{reason: errDenied})
-		s.feed(ctx, pathEvent{e})
 	case e.Type == mptcp.Announced:
 		s.offeredByPeer(ctx, e)
 	case e.Type == mptcp.Removed:
