@@ -32,7 +32,8 @@ func TestEvents(t *testing.T) {
 		b.stop()
 		read := slices.Collect(events)
 		want := []PathEvent{
-			{Change: PathJoined, Remote: v4a}, {Change: PathFailed, Remote: v4b, Err: syscall.ECONNREFUSED},
+			{Change: PathJoined, Remote: v4a},
+			{Change: PathFailed, Remote: v4b, Err: syscall.ECONNREFUSED},
 			{Change: PathClosed, Remote: v4a, Err: syscall.ECONNRESET},
 		}
 		for _, got := range [][]PathEvent{read, hooked} {

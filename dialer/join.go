@@ -230,7 +230,7 @@ func (j *joiner) step(now time.Time, ev joinEvent) []joinAction {
 	case offered:
 		j.take(ev.choices)
 	case wanted:
-		out = j.want(now, ev)
+		out = j.want(ev)
 	case created:
 		out = j.created(now, ev)
 	case pathEvent:

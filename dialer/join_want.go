@@ -8,7 +8,7 @@ import (
 )
 
 // want makes the joins those that are wanted.
-func (j *joiner) want(now time.Time, ev wanted) (out []joinAction) {
+func (j *joiner) want(ev wanted) (out []joinAction) {
 	var kept []*join
 	j.spared = false
 	for _, n := range j.joins {

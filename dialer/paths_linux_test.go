@@ -177,7 +177,7 @@ func destroyPath(t *testing.T, c *Conn, remote netip.Addr) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.subflows.managers.release() //nolint:errcheck // closed by the last
+	defer c.subflows.managers.release()
 	for _, p := range c.Paths() {
 		if p.Remote.Addr() == remote {
 			if err := pm.DestroySubflow(c.ID(), subflowOf(p)); err != nil {
@@ -241,11 +241,11 @@ func TestDeniesInitial(t *testing.T) {
 				serve(t, w.server, false)
 				d := Dialer{Paths: FullMesh}
 				c := connect(t, &d, record(server1v6, server2v6))
-				r := joined(t, c)
+				joined(t, c)
 				until(t, "the joins", func() bool {
 					return slices.Contains(pairs(c), pair(client1v6, server2v6)) && slices.Contains(pairs(c), pair(client2v6, server2v6))
 				})
-				if r = c.Report(); r.DeniesInitial != deny {
+				if r := c.Report(); r.DeniesInitial != deny {
 					t.Errorf("denied: %v", r.DeniesInitial)
 				}
 				if got := slices.Contains(pairs(c), pair(client2v6, server1v6)); got == deny {

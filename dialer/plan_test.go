@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -90,8 +89,11 @@ func TestPlan(t *testing.T) {
 		{"its address is gone", func(p *plan) {
 			p.have = []held{{from: origin{hereVPN, 3}, remote: v6b}}
 		}, []netip.AddrPort{v6b}, []string{pair(here2, v6b.Addr())}},
-		{"the first path is gone", func(p *plan) { p.first.up = false }, []netip.AddrPort{v6b},
-			[]string{pair(here1, v6b.Addr()), pair(here2, v6a.Addr())}},
+		{
+			"the first path is gone", func(p *plan) { p.first.up = false },
+			[]netip.AddrPort{v6b},
+			[]string{pair(here1, v6b.Addr()), pair(here2, v6a.Addr())},
+		},
 		{"restricted to an address", func(p *plan) {
 			p.local = newLocalRule(mpaddr.FromAddrs(0, here1), nil)
 		}, []netip.AddrPort{v6b, v4a}, []string{pair(here1, v6b.Addr()), "not " + v4a.Addr().String()}},
@@ -102,10 +104,16 @@ func TestPlan(t *testing.T) {
 			p.local = newLocalRule(mpaddr.Addr{}, []string{"wlan0"})
 		}, []netip.AddrPort{v6b}, []string{pair(here2, v6b.Addr())}},
 		{"one per local, one remote", func(p *plan) { p.policy = OnePerLocal }, nil, []string{pair(here2, v6a.Addr())}},
-		{"one per local, another remote", func(p *plan) { p.policy = OnePerLocal }, []netip.AddrPort{v6b, v4a},
-			[]string{pair(here2, v6b.Addr()), "not " + v4a.Addr().String()}},
-		{"full mesh", func(p *plan) { p.policy = FullMesh }, []netip.AddrPort{v6b},
-			[]string{pair(here2, v6b.Addr()), pair(here1, v6b.Addr()), pair(here2, v6a.Addr())}},
+		{
+			"one per local, another remote", func(p *plan) { p.policy = OnePerLocal },
+			[]netip.AddrPort{v6b, v4a},
+			[]string{pair(here2, v6b.Addr()), "not " + v4a.Addr().String()},
+		},
+		{
+			"full mesh", func(p *plan) { p.policy = FullMesh },
+			[]netip.AddrPort{v6b},
+			[]string{pair(here2, v6b.Addr()), pair(here1, v6b.Addr()), pair(here2, v6a.Addr())},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -175,7 +183,7 @@ func TestNeverDropsTheLast(t *testing.T) {
 	for _, firstUp := range []bool{true, false} {
 		n := &join{remote: v4a, state: joinActive}
 		j := joiner{port: 443, max: 8, established: true, joins: []*join{n}}
-		j.want(time.Unix(1000, 0), wanted{firstUp: firstUp, reason: errSourceGone})
+		j.want(wanted{firstUp: firstUp, reason: errSourceGone})
 		if dropped := errors.Is(n.err, errSourceGone); dropped != firstUp || j.spared == firstUp {
 			t.Errorf("first path up %v: dropped %v, spared %v", firstUp, dropped, j.spared)
 		}

@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp/mptcptest"
-	"testing/synctest"
-	"time"
 )
 
 // TestLeaveOut: what the sets do not want is given up, unless it is all.

@@ -137,6 +137,3 @@ func sockopt(t *testing.T, c syscall.Conn, level, option int) int {
 	}
 	return value
 }
-
-// keepIdle reads TCP_KEEPIDLE in seconds.
-func keepIdle(t *testing.T, c syscall.Conn) int { return keepAliveOf(t, c).idle }
