@@ -69,6 +69,7 @@ func newDialView(target string, conn *dialer.Conn, elapsed time.Duration) dialVi
 		Paths: []pathView{}, Rejected: []rejectedView{}, Attempts: []attemptView{},
 	}
 	view.Family = familyOf(view.Remote)
+	view.Candidate = 1 // a literal address
 	if report.Answer != nil {
 		view.Candidate = report.Answer.Record.Len()
 	}
