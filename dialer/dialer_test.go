@@ -356,7 +356,7 @@ func TestDialOrder(t *testing.T) {
 	}
 	check("failures last", tg, all, true, v6b, v4b, v6a, v4a)
 	check("only failures", tg, []netip.AddrPort{v6a, v4a}, false, v6a, v4a)
-	check("another name", target{name: "other", port: 443}, all, true, all...)
+	check("another name: the silent last, the refused not", target{name: "other", port: 443}, all, true, v4a, v6b, v4b, v6a)
 	d.rememberAttempts(tg, []Attempt{{Remote: v6a}})
 	check("after a success", tg, all, true, v6a, v6b, v4b, v4a)
 }

@@ -12,10 +12,15 @@ import (
 // The memory keeps joins as pairs: the first subflow's address and the one
 // joined. How a connection attempt went is kept beside them, under a key of its
 // own, as if the unspecified address had been joined: it puts addresses that
-// failed lately last in the next race.
+// failed lately last in the next race. A refusal says something of the name and
+// port that were dialled; silence says something of the way to the address, and
+// counts for every name that has it.
 
 // dialKey is the memory's key for the attempts of a target.
 func (t target) dialKey() string { return "dial " + t.key() }
+
+// wayKey is the memory's key for the ways to addresses, whatever was dialled.
+const wayKey = "way"
 
 // anyAddress stands in for the first address of a pair.
 func anyAddress() netip.Addr { return netip.IPv4Unspecified() }
@@ -26,6 +31,9 @@ func (d *Dialer) rememberAttempts(t target, log []Attempt) {
 	for i, a := range log {
 		outcome := attemptOutcome(a, i == len(log)-1)
 		d.memory.Record(t.dialKey(), anyAddress(), a.Remote.Addr(), outcome, now)
+		if outcome != hostid.Refused {
+			d.memory.Record(wayKey, anyAddress(), a.Remote.Addr(), outcome, now)
+		}
 	}
 }
 
@@ -54,9 +62,9 @@ func (d *Dialer) dialOrder(t target, candidates []netip.AddrPort) (list []netip.
 		addrs = append(addrs, c.Addr())
 	}
 	failed := make(map[netip.Addr]bool)
-	for _, c := range d.memory.Order(t.dialKey(), anyAddress(), addrs, time.Now()) {
-		if !c.Try {
-			failed[c.Addr] = true
+	for _, key := range []string{t.dialKey(), wayKey} {
+		for _, c := range d.memory.Order(key, anyAddress(), addrs, time.Now()) {
+			failed[c.Addr] = failed[c.Addr] || !c.Try
 		}
 	}
 	list = make([]netip.AddrPort, 0, len(candidates))
