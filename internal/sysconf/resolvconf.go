@@ -191,12 +191,13 @@ func (p *resolvParser) search(directive string, domains []string) {
 	}
 	list := []string{}
 	for _, d := range domains {
-		if d != "." {
-			d = strings.TrimSuffix(d, ".")
-		}
-		if err := checkName(d); err != nil {
+		_, rooted, err := scanName(d)
+		if err != nil {
 			p.warn("%s domain %q: %v: ignored", directive, d, err)
 			continue
+		}
+		if rooted && d != "." {
+			d = d[:len(d)-1]
 		}
 		if len(list) == MaxSearch {
 			p.warn("%s has more than %d domains: the rest are ignored", directive, MaxSearch)

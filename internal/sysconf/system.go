@@ -156,8 +156,12 @@ func withHostSearch(c *ResolvConf) {
 // hostSearch is the search list that a host's name implies, nil if none.
 func hostSearch(host string) []string {
 	_, domain, _ := strings.Cut(host, ".")
-	if domain = strings.TrimSuffix(domain, "."); domain == "" || checkName(domain) != nil {
+	_, rooted, err := scanName(domain)
+	if err != nil || domain == "." {
 		return nil
+	}
+	if rooted {
+		domain = domain[:len(domain)-1]
 	}
 	return []string{domain}
 }
