@@ -239,7 +239,8 @@ func copyTimed(w io.Writer, r io.Reader, n int64) (longest time.Duration, err er
 func (d *demoLab) showBroker(ctx context.Context, n *narrator) error {
 	n.begin("broker")
 	args := []string{"dial", "--server", "127.0.0.1", "--broker", d.socket(), "server.demo.example:7000"}
-	n.line("$ capsh --drop=cap_net_admin -- -c 'mpresolve dial --server 127.0.0.1 --broker paths.sock server.demo.example:7000'")
+	n.line("in a process that cannot have CAP_NET_ADMIN:")
+	n.command(append([]string{"mpresolve"}, args...)...)
 	out, err := d.runBy(ctx, runWithoutNetAdmin, nil, args...)
 	n.output(out)
 	if err != nil {
