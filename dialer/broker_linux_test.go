@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
@@ -62,7 +60,7 @@ func TestBroker(t *testing.T) {
 	inLab(t, func(t *testing.T, w *world) {
 		serve(t, w.server, false)
 		path, _ := startBroker(t, broker.Config{})
-		r := dialWithout(t, unix.CAP_NET_ADMIN, path, record(server1v6, server2v6))
+		r := dialWithout(t, path, record(server1v6, server2v6))
 		if r.Manager != managerBroker || r.Why != whyBroker {
 			t.Errorf("manager %q (%s)", r.Manager, r.Why)
 		}
@@ -112,7 +110,7 @@ func TestBrokerAbsent(t *testing.T) {
 			"absent": filepath.Join(t.TempDir(), "none"), "hanging": hangingBroker(t),
 		} {
 			t.Run(name, func(t *testing.T) {
-				r := dialWithout(t, unix.CAP_NET_ADMIN, path, record(server1v6, server2v6))
+				r := dialWithout(t, path, record(server1v6, server2v6))
 				if r.Manager != managerNone || !strings.Contains(r.Why, "no broker") || r.ID == 0 {
 					t.Errorf("%+v", r)
 				}

@@ -4,16 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/af-multipath/mpresolve/internal/dnstest"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
@@ -265,7 +261,7 @@ func TestUnprivileged(t *testing.T) {
 					t.Fatal(err)
 				}
 				serve(t, w.server, false)
-				r := dialWithout(t, unix.CAP_NET_ADMIN, BrokerOff, record(server1v6, server2v6))
+				r := dialWithout(t, BrokerOff, record(server1v6, server2v6))
 				want := childReport{Manager: managerKernel, Why: whyNotAllowed + "; " + whyKernel}
 				if manager == mptcp.UserspacePathManager {
 					want = childReport{Manager: managerNone, Why: whyNobody}
@@ -282,8 +278,8 @@ func TestUnprivileged(t *testing.T) {
 }
 
 // dialWithout dials in a process that has all of this one's capabilities but
-// one, and returns its report.
-func dialWithout(t *testing.T, capability uintptr, broker string, set mpaddr.Addr) (r childReport) {
+// CAP_NET_ADMIN, and returns its report.
+func dialWithout(t *testing.T, broker string, set mpaddr.Addr) (r childReport) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -292,20 +288,11 @@ func dialWithout(t *testing.T, capability uintptr, broker string, set mpaddr.Add
 	cmd := exec.CommandContext(timeout(t), exe)
 	cmd.Env = append(os.Environ(), childEnv+"="+set.String(), childBrokerEnv+"="+broker)
 	var out []byte
-	done := make(chan error)
-	go func() {
-		// The bounding set is a thread's. The thread ends with the goroutine, as
-		// it stays locked.
-		runtime.LockOSThread()
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
-			done <- fmt.Errorf("drop capability: %w", err)
-			return
-		}
-		var err error
+	err = testlab.WithoutNetAdmin(func() (err error) {
 		out, err = cmd.Output()
-		done <- err
-	}()
-	if err := <-done; err != nil {
+		return err
+	})
+	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if err := json.Unmarshal(out, &r); err != nil {

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/af-multipath/mpresolve/internal/testlab"
 )
 
 // startChild starts a command, which unless it is privileged has not the right
@@ -16,18 +14,7 @@ func startChild(cmd *exec.Cmd, privileged bool) error {
 	if privileged {
 		return cmd.Start()
 	}
-	started := make(chan error)
-	go func() {
-		// The bounding set is a thread's. The thread ends with the goroutine, as
-		// it stays locked.
-		runtime.LockOSThread()
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0); err != nil {
-			started <- fmt.Errorf("drop CAP_NET_ADMIN: %w", err)
-			return
-		}
-		started <- cmd.Start()
-	}()
-	return <-started
+	return testlab.WithoutNetAdmin(cmd.Start)
 }
 
 // maxFiles is how many descriptors a process may have. Go programs raise their

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -241,7 +242,8 @@ func (d *demoLab) showBroker(ctx context.Context, n *narrator) error {
 	args := []string{"dial", "--server", "127.0.0.1", "--broker", d.socket(), "server.demo.example:7000"}
 	n.line("in a process that cannot have CAP_NET_ADMIN:")
 	n.command(append([]string{"mpresolve"}, args...)...)
-	out, err := d.runBy(ctx, runWithoutNetAdmin, nil, args...)
+	withoutNetAdmin := func(cmd *exec.Cmd) error { return testlab.WithoutNetAdmin(cmd.Run) }
+	out, err := d.runBy(ctx, withoutNetAdmin, nil, args...)
 	n.output(out)
 	if err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -189,7 +188,7 @@ func (r *childReport) join(path string, raw syscall.RawConn) error {
 // broker, and not without it.
 func TestLabUnprivileged(t *testing.T) {
 	inLab(t, Config{}, func(t *testing.T, w *world) {
-		r := runWithout(t, unix.CAP_NET_ADMIN, w.path)
+		r := runWithout(t, w.path)
 		if !strings.Contains(r.Direct, mptcp.ErrNotPermitted.Error()) {
 			t.Errorf("without the broker: %s", r.Direct)
 		}
@@ -208,8 +207,8 @@ func TestLabUnprivileged(t *testing.T) {
 }
 
 // runWithout runs the child in a process that has all of this one's
-// capabilities but one.
-func runWithout(t *testing.T, capability uintptr, path string) (r childReport) {
+// capabilities but CAP_NET_ADMIN.
+func runWithout(t *testing.T, path string) (r childReport) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -221,20 +220,11 @@ func runWithout(t *testing.T, capability uintptr, path string) (r childReport) {
 	cmd.Env = append(os.Environ(), childEnv+"="+path)
 	cmd.Stderr = os.Stderr
 	var out []byte
-	done := make(chan error)
-	go func() {
-		// The bounding set is a thread's. The thread ends with the goroutine, as
-		// it stays locked.
-		runtime.LockOSThread()
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err != nil {
-			done <- fmt.Errorf("drop capability: %w", err)
-			return
-		}
-		var err error
+	err = testlab.WithoutNetAdmin(func() (err error) {
 		out, err = cmd.Output()
-		done <- err
-	}()
-	if err := <-done; err != nil {
+		return err
+	})
+	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if err := json.Unmarshal(out, &r); err != nil {

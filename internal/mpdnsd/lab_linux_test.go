@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"syscall"
@@ -242,7 +240,7 @@ func (w *world) program(socket string, addrs ...string) *labProgram {
 		w.t.Fatal(err)
 	}
 	p.out = bufio.NewReader(out)
-	if err := withoutNetAdmin(p.cmd.Start); err != nil {
+	if err := testlab.WithoutNetAdmin(p.cmd.Start); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
@@ -253,22 +251,6 @@ func (w *world) program(socket string, addrs ...string) *labProgram {
 	})
 	p.token = p.read().Token
 	return p
-}
-
-// withoutNetAdmin calls f on a thread from which the capability is taken.
-func withoutNetAdmin(f func() error) error {
-	done := make(chan error)
-	go func() {
-		// The bounding set is a thread's. The thread ends with the goroutine, as
-		// it stays locked.
-		runtime.LockOSThread()
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0); err != nil {
-			done <- fmt.Errorf("drop capability: %w", err)
-			return
-		}
-		done <- f()
-	}()
-	return <-done
 }
 
 // read reads one report of the program.

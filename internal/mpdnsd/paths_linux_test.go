@@ -17,6 +17,7 @@ import (
 	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
+	"github.com/af-multipath/mpresolve/internal/testlab"
 )
 
 // defaultFolder makes the folder of the default socket.
@@ -295,7 +296,7 @@ func TestNoPathBroker(t *testing.T) {
 			code int
 			want []string
 		}{
-			{"capability", mpdnsd("--paths-socket", free), withoutNetAdmin, exitError, []string{
+			{"capability", mpdnsd("--paths-socket", free), testlab.WithoutNetAdmin, exitError, []string{
 				"CAP_NET_ADMIN is needed", "sudo setcap cap_net_admin,", "AmbientCapabilities=CAP_NET_ADMIN",
 			}},
 			{"folder", mpdnsd("--paths-manager", "userspace"), nil, exitError, []string{

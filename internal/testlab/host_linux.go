@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,14 +105,10 @@ func (h *Host) Sysctl(key, value string) error {
 	return nil
 }
 
-// Start starts a command in the host. The caller waits for it; the kernel
-// kills it when the calling process ends before.
+// Start starts a command in the host. The caller waits for it before it closes
+// the lab; the kernel kills it when the calling process ends before.
 func (h *Host) Start(cmd *exec.Cmd) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	if err := h.Do(cmd.Start); err != nil {
+	if err := h.lab.starter.start(h.namespace, cmd); err != nil {
 		return fmt.Errorf("start %s in host %s: %w", cmd.Path, h.name, err)
 	}
 	return nil

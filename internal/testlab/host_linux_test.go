@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,46 @@ func TestStart(t *testing.T) {
 			t.Errorf("absent program: %v", err)
 		}
 	})
+}
+
+// TestStartOutlivesThreads ends every thread that could have started the
+// command: the kernel sends the death signal when the thread ends that did, and
+// Go ends threads at other times than its own process's end.
+func TestStartOutlivesThreads(t *testing.T) {
+	labtest.Run(t, func(t *testing.T) {
+		_, server := twoLinks(t)
+		cmd, _ := printer(t)
+		cmd.Env = append(cmd.Env, waitEnv+"=1")
+		hold, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		endThreads()
+		if err := hold.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the command ended with %v", err)
+		}
+	})
+}
+
+// endThreads has goroutines take all idle threads and end with them.
+func endThreads() {
+	const threads = 64
+	var locked, ended sync.WaitGroup
+	locked.Add(threads)
+	for range threads {
+		ended.Go(func() {
+			runtime.LockOSThread() // and never unlock
+			locked.Done()
+			locked.Wait()
+		})
+	}
+	ended.Wait()
 }
 
 // TestDo enters hosts from many goroutines at once. The main thread, whose

@@ -17,6 +17,7 @@ type Lab struct {
 	options Options
 	home    *os.File
 	router  *router
+	starter *starter
 	client  *Host
 
 	mu    sync.Mutex // guards what follows, and the hosts' lists of links
@@ -43,6 +44,7 @@ func New(o Options) (*Lab, error) {
 	if err != nil {
 		return nil, errors.Join(err, home.Close())
 	}
+	l.starter = newStarter()
 	return l, nil
 }
 
@@ -151,6 +153,7 @@ func (l *Lab) Close() error {
 		return nil
 	}
 	l.done = true
+	l.starter.close()
 	links := slices.Clone(l.client.links)
 	for _, h := range l.hosts {
 		links = append(links, h.links...)

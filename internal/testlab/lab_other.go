@@ -25,6 +25,9 @@ func Inside() bool { return false }
 // Available returns an error that wraps ErrUnavailable: labs need Linux.
 func Available() error { return errNotLinux() }
 
+// WithoutNetAdmin calls start: there is no capability to take.
+func WithoutNetAdmin(start func() error) error { return start() }
+
 // Lab cannot be made outside Linux; see [New].
 type Lab struct{}
 

@@ -2,6 +2,7 @@ package testlab_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -13,6 +14,9 @@ import (
 
 // printEnv makes the test binary print what it sees of its network, and end.
 const printEnv = "TESTLAB_PRINT"
+
+// waitEnv makes it read its standard input to the end before it ends.
+const waitEnv = "TESTLAB_WAIT"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(printEnv) != "" {
@@ -30,6 +34,9 @@ func printNetwork() int {
 	}
 	for _, i := range ifaces {
 		fmt.Fprintln(os.Stdout, "interface:", i.Name)
+	}
+	if os.Getenv(waitEnv) != "" {
+		io.Copy(io.Discard, os.Stdin)
 	}
 	return 0
 }

@@ -45,16 +45,23 @@ func (ns *namespace) do(fn func() error) error {
 	if ns.file == nil {
 		return fn()
 	}
-	return onThread(func() error {
-		if err := setns(ns.file); err != nil {
-			return err
-		}
-		err := fn()
-		if back := setns(ns.home); back != nil {
-			return errors.Join(err, back)
-		}
+	return onThread(func() error { return ns.visit(fn) })
+}
+
+// visit runs fn inside the namespace on the calling thread, which the caller
+// has to itself.
+func (ns *namespace) visit(fn func() error) error {
+	if ns.file == nil {
+		return fn()
+	}
+	if err := setns(ns.file); err != nil {
 		return err
-	})
+	}
+	err := fn()
+	if back := setns(ns.home); back != nil {
+		return errors.Join(err, back)
+	}
+	return err
 }
 
 // close lets the namespace go; the kernel removes it with its last socket and
