@@ -92,7 +92,7 @@ func TestDialDualStack(t *testing.T) {
 // TestDialLeaksNothing: dials that fail in every way leave no descriptor open.
 func TestDialLeaksNothing(t *testing.T) {
 	refused := closedPort(t)
-	ln := listenAt(t, badAddr, "0")
+	ln := listenAt(t, badAddr)
 	defer ln.Close()
 	failing := Dialer{Success: func(context.Context, net.Conn) error { return io.ErrUnexpectedEOF }}
 	uncontrolled := Dialer{Control: func(string, string, syscall.RawConn) error { return io.ErrUnexpectedEOF }}

@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,44 +44,55 @@ func onBoth(t *testing.T) *Dialer {
 }
 
 // secureServer is an HTTPS server on the good address, whose certificate is for
-// example.com. The pool has its root.
-func secureServer(t *testing.T) (port string, config *tls.Config) {
+// example.com. The pool has its root. A listener on the bad address accepts
+// connections at the same port and says nothing.
+func secureServer(t *testing.T) (mute net.Listener, port string, config *tls.Config) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto)
 	}))
 	_ = server.Listener.Close()
-	server.Listener = listenAt(t, goodAddr, "0")
+	mute, server.Listener = listenOnBoth(t)
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	_, port, _ = net.SplitHostPort(server.Listener.Addr().String())
-	return port, &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS12}
+	return mute, portOf(mute.Addr().String()), &tls.Config{RootCAs: roots, ServerName: "example.com", MinVersion: tls.VersionTLS12}
 }
 
-func listenAt(t *testing.T, addr netip.Addr, port string) net.Listener {
+// listenOnBoth listens on both addresses at one port. The port that is free on
+// the one may be taken on the other, by whatever runs besides the tests.
+func listenOnBoth(t *testing.T) (bad, good net.Listener) {
 	t.Helper()
-	ln, err := net.Listen("tcp", net.JoinHostPort(addr.String(), port))
+	for {
+		bad = listenAt(t, badAddr)
+		good, err := net.Listen("tcp", net.JoinHostPort(goodAddr.String(), portOf(bad.Addr().String())))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			_ = bad.Close()
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _, _ = bad.Close(), good.Close() })
+		return bad, good
+	}
+}
+
+func listenAt(t *testing.T, addr netip.Addr) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", net.JoinHostPort(addr.String(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ln
 }
 
-// muteServer accepts connections on the bad address and says nothing.
-func muteServer(t *testing.T, port string) {
-	t.Helper()
-	ln := listenAt(t, badAddr, port)
-	t.Cleanup(func() { _ = ln.Close() })
-}
-
 // TestTLSDialPassesOverMuteAddress: an address that accepts TCP and never
 // completes TLS costs one Connection Attempt Delay.
 func TestTLSDialPassesOverMuteAddress(t *testing.T) {
-	port, config := secureServer(t)
-	muteServer(t, port)
+	_, port, config := secureServer(t)
 	d := onBoth(t)
 	begin := time.Now()
 	c, err := d.TLSDial(timeout(t), "tcp", net.JoinHostPort(labName, port), config)
@@ -107,10 +119,10 @@ func TestTLSDialPassesOverMuteAddress(t *testing.T) {
 
 // TestTLSDialPassesOverWrongCertificate: the next address has its turn at once.
 func TestTLSDialPassesOverWrongCertificate(t *testing.T) {
-	port, config := secureServer(t)
+	mute, port, config := secureServer(t)
 	other := httptest.NewUnstartedServer(http.NotFoundHandler())
 	_ = other.Listener.Close()
-	other.Listener = listenAt(t, badAddr, port)
+	other.Listener = mute
 	other.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, MinVersion: tls.VersionTLS12}
 	other.Config.ErrorLog = discardLog()
 	other.StartTLS()
@@ -137,7 +149,7 @@ func TestTLSDialPassesOverWrongCertificate(t *testing.T) {
 
 // TestTLSDialNobody: a dial whose addresses are all mute ends with its time.
 func TestTLSDialNobody(t *testing.T) {
-	ln := listenAt(t, badAddr, "0")
+	ln := listenAt(t, badAddr)
 	defer ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*testDelay)
 	defer cancel()
@@ -154,8 +166,7 @@ func TestTLSDialNobody(t *testing.T) {
 
 // TestTLSDialInTransport: as http.Transport.DialTLSContext, with HTTP/2.
 func TestTLSDialInTransport(t *testing.T) {
-	port, config := secureServer(t)
-	muteServer(t, port)
+	_, port, config := secureServer(t)
 	d := onBoth(t)
 	config.NextProtos = []string{"h2", "http/1.1"}
 	transport := &http.Transport{
@@ -181,10 +192,7 @@ func TestTLSDialInTransport(t *testing.T) {
 
 // TestSuccess: the caller's own notion of success, here a greeting.
 func TestSuccess(t *testing.T) {
-	good := listenAt(t, goodAddr, "0")
-	defer good.Close()
-	_, port, _ := net.SplitHostPort(good.Addr().String())
-	muteServer(t, port)
+	_, good := listenOnBoth(t)
 	greeted := make(chan error, 1)
 	go func() {
 		c, err := good.Accept()
@@ -203,7 +211,7 @@ func TestSuccess(t *testing.T) {
 		_, err := io.ReadFull(c, line) // ends with the context
 		return err
 	}
-	c, err := d.DialContext(timeout(t), "tcp", net.JoinHostPort(labName, port))
+	c, err := d.DialContext(timeout(t), "tcp", net.JoinHostPort(labName, portOf(good.Addr().String())))
 	if err != nil {
 		t.Fatal(err)
 	}
