@@ -15,17 +15,6 @@ import (
 	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
-// freeListenPort returns a port that nothing of this machine listens on, in text.
-func freeListenPort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", ":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return fmt.Sprint(listenPort(ln.(*net.TCPListener)))
-}
-
 // listenOccupy listens on addresses with package net: "[::]" is the IPv6 wildcard
 // alone.
 func listenOccupy(t *testing.T, addresses []string) {

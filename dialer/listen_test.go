@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -284,6 +285,31 @@ func TestListenModes(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Ports below those that systems give to connections and to port 0 (32768 and up
+// on Linux, 49152 and up elsewhere), so that what else runs here does not take
+// one between its choice and its use.
+const (
+	firstQuietPort = 20000
+	quietPorts     = 12000
+)
+
+// freeListenPort returns a port that nothing of this machine listens on, in text.
+func freeListenPort(t *testing.T) string {
+	t.Helper()
+	for {
+		port := fmt.Sprint(firstQuietPort + rand.IntN(quietPorts))
+		ln, err := net.Listen("tcp", ":"+port)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		return port
 	}
 }
 
