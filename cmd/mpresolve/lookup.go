@@ -28,6 +28,7 @@ type lookupFlags struct {
 	hex     bool
 	https   bool
 	noHosts bool
+	graph   string
 }
 
 func (f *lookupFlags) register(cmd *cobra.Command) {
@@ -37,6 +38,7 @@ func (f *lookupFlags) register(cmd *cobra.Command) {
 	flags.StringVarP(&f.file, "file", "f", "", "read names from `FILE`, one a line (- is standard input)")
 	flags.BoolVarP(&f.short, "short", "s", false, "print one address a line, in dial order")
 	flags.BoolVarP(&f.hex, "hex", "x", false, "print the octets of the AF_MULTIPATH record")
+	flags.StringVar(&f.graph, "graph", "", "also draw the hosts and their addresses into `FILE`, as .svg or .dot")
 	flags.BoolVar(&f.https, "https", false, "ask for HTTPS records too")
 }
 
@@ -96,12 +98,20 @@ func (a *app) lookup(ctx context.Context, f lookupFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	var drawing func(graph) string
+	if f.graph != "" {
+		if drawing, err = graphFormat(f.graph); err != nil {
+			return err
+		}
+	}
+	var views []lookupView
 	code := exitFound
 	for i, target := range targets {
 		if i > 0 && !a.json && !f.short {
 			fmt.Fprintln(a.stdout)
 		}
 		view, err := lookupOne(ctx, r, target, f.types)
+		views = append(views, view)
 		if printErr := a.printLookup(view, f, st); printErr != nil {
 			return &exitError{code: exitFailed, err: printErr}
 		}
@@ -111,6 +121,11 @@ func (a *app) lookup(ctx context.Context, f lookupFlags, args []string) error {
 		}
 		if ctx.Err() != nil {
 			return &exitError{code: exitFailed, err: errors.New("interrupted")}
+		}
+	}
+	if f.graph != "" {
+		if err := writeGraph(f.graph, drawing, views); err != nil {
+			return err
 		}
 	}
 	if code != exitFound {
