@@ -27,31 +27,41 @@ const drainTime = 5 * time.Second
 
 // daemon is the running program. One goroutine, that of run, owns it.
 type daemon struct {
-	flags     *flags
-	level     *slog.LevelVar
-	log       *slog.Logger
-	system    *sysconf.System
-	server    *server.Server
-	setup     *setup
-	paths     *pathBroker                           // nil where it is off
-	listeners map[netip.AddrPort][]*server.Listener // by the address configured, which several may share if its port is 0
+	flags    *flags
+	confined bool // the process is the daemon's alone: it may give up what it has
+	level    *slog.LevelVar
+	log      *slog.Logger
+	system   *sysconf.System
+	server   *server.Server
+	setup    *setup
+	cache    *dnscache.Cache    // of setup
+	upstream upstream.Exchanger // of setup, below the cache
+	admin    *admin
+	// memoryBefore is the Go runtime's memory limit before the daemon set its own;
+	// 0 where it has not.
+	memoryBefore int64
+	paths        *pathBroker                           // nil where it is off
+	listeners    map[netip.AddrPort][]*server.Listener // by the address configured, which several may share if its port is 0
 }
 
-func newDaemon(f *flags, stderr io.Writer) *daemon {
+func newDaemon(f *flags, confined bool, stderr io.Writer) *daemon {
 	d := &daemon{
 		flags:     f,
+		confined:  confined,
 		level:     new(slog.LevelVar),
 		system:    sysconf.Default(),
 		listeners: make(map[netip.AddrPort][]*server.Listener),
 	}
 	d.log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: d.level}))
+	d.admin = newAdmin(d)
 	return d
 }
 
 // run serves until ctx ends, and then answers what was asked.
 func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) error {
 	d.level.Set(set.config.LogLevel)
-	d.setup = set
+	d.limitMemory(&set.config)
+	d.limitFiles(&set.config)
 	s := set.config.Server
 	d.server = server.New(d.source(set), server.Options{
 		UDPSize:        s.UDPSize,
@@ -60,6 +70,7 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 		TCPIdle:        s.TCPIdle,
 		Log:            d.log,
 	})
+	d.setup = set
 	defer d.shutdown()
 	if err := d.listen(set.config.Listen); err != nil {
 		return err
@@ -67,17 +78,33 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	if err := d.openPaths(set); err != nil {
 		return err
 	}
+	if err := d.admin.open(ctx, set); err != nil {
+		return err
+	}
 	d.logZones(set)
+	d.dropPrivileges(set)
 	d.log.Info("ready")
 	d.notify("READY=1")
+	d.loop(ctx, reload)
+	d.log.Info("ending: answering what was asked")
+	d.notify("STOPPING=1")
+	return nil
+}
+
+// loop does what it is told until ctx ends.
+func (d *daemon) loop(ctx context.Context, reload <-chan os.Signal) {
+	alive, stop := d.watchdog()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():
-			d.log.Info("ending: answering what was asked")
-			d.notify("STOPPING=1")
-			return nil
+			return
 		case <-reload:
-			d.reload()
+			_ = d.reload() // its error was logged
+		case call := <-d.admin.calls:
+			call()
+		case <-alive:
+			d.notify("WATCHDOG=1")
 		}
 	}
 }
@@ -105,6 +132,9 @@ func (d *daemon) openPaths(set *setup) error {
 
 // shutdown answers what was asked, for a bounded time, and closes everything.
 func (d *daemon) shutdown() {
+	if err := d.admin.close(); err != nil {
+		d.log.Warn("ending the control socket and the metrics listener", "error", err)
+	}
 	if d.paths != nil {
 		if err := d.paths.close(); err != nil {
 			d.log.Warn("ending the path broker", "error", err)
@@ -115,19 +145,24 @@ func (d *daemon) shutdown() {
 	if err := d.server.Shutdown(ctx); err != nil {
 		d.log.Warn("ending", "error", err)
 	}
+	d.unlimitMemory()
 }
 
-// source makes what questions are answered from.
+// source makes what questions are answered from. The cache goes on from the
+// setup before, if it may.
 func (d *daemon) source(set *setup) *server.Source {
 	c := &set.config
-	cache := dnscache.New(c.Cache.Config)
+	if d.setup == nil || !d.setup.fillsAlike(set) {
+		d.cache = dnscache.New(c.Cache.Config)
+	}
+	d.upstream = d.admin.observe(d.exchanger(c))
 	s := &server.Source{
 		Zones:   set.zones,
 		Special: c.SpecialNames,
-		Cache:   cache,
+		Cache:   d.cache,
 		// The cache stands within what is coalesced: a question that comes while
 		// the reply to another like it is put there would else be asked again.
-		Upstream: upstream.Coalesce(upstream.Cached(cache, time.Now, d.upstream(c))),
+		Upstream: upstream.Coalesce(upstream.Cached(d.cache, time.Now, d.upstream)),
 		Pair:     c.Cache.Pair,
 	}
 	if c.Multipath.Enabled {
@@ -147,9 +182,15 @@ func (d *daemon) hosts(file string) func(time.Time) *sysconf.Hosts {
 	return sysconf.NewSystem("", file, "").Hosts
 }
 
-// upstream is who is asked: the servers of the configuration, or the system's.
-func (d *daemon) upstream(c *config.Config) upstream.Exchanger {
+// exchanger is who is asked: the servers of a name's zone, or those of the
+// configuration, or the system's.
+func (d *daemon) exchanger(c *config.Config) upstream.Exchanger {
 	own := newOwn(c.Listen)
+	return newForwards(c, own, d.general(c, own), d.log)
+}
+
+// general is who is asked for what has no servers of its own.
+func (d *daemon) general(c *config.Config, own own) upstream.Exchanger {
 	if len(c.Upstream.Servers) == 0 {
 		s := &systemServers{system: d.system, config: c.Upstream, own: own, log: d.log, now: time.Now}
 		s.current() // so that the servers are logged at the start
@@ -242,23 +283,37 @@ func (d *daemon) logZones(set *setup) {
 	}
 }
 
-// reload reads configuration and zones again. Whatever is wrong, what was in
-// effect stays so.
-func (d *daemon) reload() {
+// reload reads configuration and zones again, and tells the service manager so.
+// Whatever is wrong, what was in effect stays so; the error, which is logged
+// too, says it.
+func (d *daemon) reload() error {
 	d.log.Info("reloading")
-	set, err := d.flags.load()
+	d.notify(reloading())
+	defer d.notify("READY=1")
+	err := d.applyReload()
+	d.admin.count(err)
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			d.log.Error("reload: the old configuration stays", "error", strings.TrimSpace(line))
 		}
-		return
+	}
+	return err
+}
+
+func (d *daemon) applyReload() error {
+	set, err := d.flags.load()
+	if err != nil {
+		return err
 	}
 	if err := d.relisten(set.config.Listen); err != nil {
-		d.log.Error("reload: the old configuration stays", "error", err)
-		return
+		return err
 	}
-	if set.config.Server != d.setup.config.Server {
+	old := &d.setup.config
+	if set.config.Server != old.Server {
 		d.log.Warn("reload: the settings of [server] need a restart")
+	}
+	if set.config.Control != old.Control || set.config.Metrics != old.Metrics {
+		d.log.Warn("reload: the settings of [control] and [metrics] need a restart")
 	}
 	if d.paths != nil {
 		d.paths.reload(set)
@@ -266,10 +321,17 @@ func (d *daemon) reload() {
 		d.log.Warn("reload: turning the path broker on needs a restart")
 	}
 	d.level.Set(set.config.LogLevel)
+	d.limitMemory(&set.config)
+	before := d.cache
 	d.server.SetSource(d.source(set))
 	d.setup = set
 	d.logZones(set)
-	d.log.Info("reloaded; the cache is empty")
+	if d.cache == before {
+		d.log.Info("reloaded; the cache is kept")
+	} else {
+		d.log.Info("reloaded; the cache is empty, for other settings fill it or stand before it")
+	}
+	return nil
 }
 
 // relisten opens addresses that are new and closes those that are gone.

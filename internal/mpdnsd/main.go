@@ -25,9 +25,10 @@ import (
 
 // Exit codes.
 const (
-	exitOK    = 0
-	exitError = 1 // could not do its work
-	exitUsage = 2 // the command line or the configuration is wrong
+	exitOK      = 0
+	exitError   = 1 // could not do its work
+	exitUsage   = 2 // the command line or the configuration is wrong
+	exitUnasked = 3 // ctl could not ask the daemon
 )
 
 const long = `mpdnsd is a caching DNS forwarder for one machine. It answers over UDP and TCP
@@ -46,7 +47,8 @@ const examples = `  mpdnsd --listen 127.0.0.1:5353
   mpdnsd --listen 127.0.0.1:5353 --zone demo.example.zone --zone example.org=org.zone
   mpdnsd --config /etc/mpdnsd/mpdnsd.toml --check
   sudo mpdnsd --paths-socket /run/mpdnsd/paths.sock --paths-manager userspace
-  dig @127.0.0.1 -p 5353 server.demo.example TYPE65400`
+  dig @127.0.0.1 -p 5353 server.demo.example TYPE65400
+  mpdnsd ctl stats`
 
 // flags is what the command line says.
 type flags struct {
@@ -68,12 +70,20 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	return run(ctx, reload, args, stdout, stderr)
+	return run(ctx, process{reload: reload, confined: true}, args, stdout, stderr)
+}
+
+// process is what run has to know of the process it runs in.
+type process struct {
+	reload <-chan os.Signal
+	// confined: the process is the daemon's alone, and may be robbed of its
+	// privileges.
+	confined bool
 }
 
 // run is Main with its signals as arguments.
-func run(ctx context.Context, reload <-chan os.Signal, args []string, stdout, stderr io.Writer) int {
-	cmd := command(reload)
+func run(ctx context.Context, p process, args []string, stdout, stderr io.Writer) int {
+	cmd := command(p)
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
@@ -82,7 +92,13 @@ func run(ctx context.Context, reload <-chan os.Signal, args []string, stdout, st
 		return exitOK
 	}
 	var bad *badSetup
+	var ctl *ctlError
 	switch {
+	case errors.As(err, &ctl):
+		for line := range strings.Lines(ctl.Error()) {
+			fmt.Fprintf(stderr, "mpdnsd: %s\n", strings.TrimRight(line, "\n"))
+		}
+		return ctl.code
 	case errors.As(err, &bad):
 		fmt.Fprintln(stderr, bad.err)
 		return exitUsage
@@ -113,7 +129,7 @@ func (e *failure) Error() string { return e.err.Error() }
 func (e *failure) Unwrap() error { return e.err }
 
 // command is the command line.
-func command(reload <-chan os.Signal) *cobra.Command {
+func command(p process) *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:           "mpdnsd [flags]",
@@ -125,10 +141,12 @@ func command(reload <-chan os.Signal) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return start(cmd.Context(), &f, reload, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return start(cmd.Context(), &f, p, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.SetVersionTemplate("mpdnsd {{.Version}}\n")
+	cmd.CompletionOptions.HiddenDefaultCmd = true
+	cmd.AddCommand(ctlCommand())
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVar(&f.config, "config", "", "read the configuration from `FILE`")
@@ -152,7 +170,7 @@ func version() string {
 }
 
 // start checks the setup and, unless that was all to be done, runs the daemon.
-func start(ctx context.Context, f *flags, reload <-chan os.Signal, stdout, stderr io.Writer) error {
+func start(ctx context.Context, f *flags, p process, stdout, stderr io.Writer) error {
 	set, err := f.load()
 	if err != nil {
 		return err
@@ -161,7 +179,7 @@ func start(ctx context.Context, f *flags, reload <-chan os.Signal, stdout, stder
 		fmt.Fprintf(stdout, "the configuration is right: %s\n", set.summary())
 		return nil
 	}
-	if err := newDaemon(f, stderr).run(ctx, set, reload); err != nil {
+	if err := newDaemon(f, p.confined, stderr).run(ctx, set, p.reload); err != nil {
 		return &failure{err}
 	}
 	return nil

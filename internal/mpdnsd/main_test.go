@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -81,12 +82,12 @@ func setupScript(env *testscript.Env) error {
 			return err
 		}
 	}
-	env.Values["process"] = new(process)
+	env.Values["process"] = new(scriptDaemon)
 	return nil
 }
 
-// process is a daemon that a script runs.
-type process struct {
+// scriptDaemon is a daemon that a script runs.
+type scriptDaemon struct {
 	cmd  *exec.Cmd
 	log  *logBuffer
 	addr string
@@ -138,7 +139,7 @@ const listening = `msg=listening address=(\S+)`
 
 // cmdDaemon starts mpdnsd with the arguments and waits until it is ready.
 func cmdDaemon(ts *testscript.TestScript, _ bool, args []string) {
-	p := ts.Value("process").(*process)
+	p := ts.Value("process").(*scriptDaemon)
 	p.log, p.done = newLogBuffer(), make(chan error, 1)
 	p.cmd = exec.Command(lookPath(ts, "mpdnsd"), args...)
 	p.cmd.Dir, p.cmd.Stderr = ts.MkAbs("."), p.log
@@ -171,7 +172,7 @@ func cmdQuery(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 4 {
 		ts.Fatalf("usage: query udp|tcp NAME TYPE WANT")
 	}
-	got, err := ask(args[0], ts.Value("process").(*process).addr, args[1], args[2])
+	got, err := ask(args[0], ts.Value("process").(*scriptDaemon).addr, args[1], args[2])
 	ts.Check(err)
 	if !regexp.MustCompile(args[3]).MatchString(got) {
 		ts.Fatalf("got %s\nwant %s", got, args[3])
@@ -200,19 +201,19 @@ func ask(network, addr, name, typ string) (string, error) {
 // cmdSignal sends TERM or HUP.
 func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
 	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}[args[0]]
-	ts.Check(ts.Value("process").(*process).cmd.Process.Signal(sig))
+	ts.Check(ts.Value("process").(*scriptDaemon).cmd.Process.Signal(sig))
 }
 
 // cmdWaitLog waits until the daemon's log matches.
 func cmdWaitLog(ts *testscript.TestScript, _ bool, args []string) {
-	_, err := ts.Value("process").(*process).log.wait(args[0])
+	_, err := ts.Value("process").(*scriptDaemon).log.wait(args[0])
 	ts.Check(err)
 }
 
 // cmdWaitEnd waits until the daemon has ended with exit code 0.
 func cmdWaitEnd(ts *testscript.TestScript, _ bool, _ []string) {
 	select {
-	case err := <-ts.Value("process").(*process).done:
+	case err := <-ts.Value("process").(*scriptDaemon).done:
 		ts.Check(err)
 	case <-time.After(waitTime):
 		ts.Fatalf("the daemon has not ended")
@@ -242,7 +243,7 @@ func TestRunInProcess(t *testing.T) {
 	defer cancel()
 	reload, log, code := make(chan os.Signal), newLogBuffer(), make(chan int)
 	go func() {
-		code <- run(ctx, reload, []string{"--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9", "--zone", zone}, io.Discard, log)
+		code <- run(ctx, process{reload: reload}, []string{"--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:9", "--zone", zone}, io.Discard, log)
 	}()
 	m, err := log.wait(listening)
 	if err != nil {
@@ -256,8 +257,19 @@ func TestRunInProcess(t *testing.T) {
 	}
 	write("192.0.2.2")
 	reload <- syscall.SIGHUP
-	if _, err := log.wait("reloaded"); err != nil {
+	if _, err := log.wait("reloaded; the cache is kept"); err != nil {
 		t.Fatal(err)
+	}
+	if line, err := told.ReadString('\n'); err != nil || line != "RELOADING=1\n" {
+		t.Errorf("told the manager %q, %v", line, err)
+	}
+	if runtime.GOOS == "linux" {
+		if line, err := told.ReadString('\n'); err != nil || !strings.HasPrefix(line, "MONOTONIC_USEC=") {
+			t.Errorf("told the manager %q, %v", line, err)
+		}
+	}
+	if line, err := told.ReadString('\n'); err != nil || line != "READY=1\n" {
+		t.Errorf("told the manager %q, %v", line, err)
 	}
 	if got, err := ask("tcp", m[1], "www.example", "A"); err != nil || got != "NOERROR; www.example. 60 IN A 192.0.2.2" {
 		t.Errorf("after the reload: %q, %v", got, err)
@@ -297,11 +309,11 @@ func TestListenError(t *testing.T) {
 
 func TestLookupGroup(t *testing.T) {
 	for name, want := range map[string]int{"": -1, "0": 0, "4711": 4711} {
-		if got, err := lookupGroup(name); err != nil || got != want {
+		if got, err := lookupGroup("paths.group", name); err != nil || got != want {
 			t.Errorf("%q: %d, %v", name, got, err)
 		}
 	}
-	if got, err := lookupGroup("no such group"); err == nil {
+	if got, err := lookupGroup("paths.group", "no such group"); err == nil {
 		t.Errorf("a group that is not there has the number %d", got)
 	}
 }

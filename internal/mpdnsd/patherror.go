@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
@@ -93,26 +91,4 @@ in the systemd unit's [Service], or
   mpdnsd --paths-socket PATH`, dir)
 	}
 	return ""
-}
-
-// lookupGroup returns the number of a group given by name or number, -1 for "".
-func lookupGroup(name string) (int, error) {
-	if name == "" {
-		return -1, nil
-	}
-	if n, err := strconv.ParseUint(name, 10, 31); err == nil {
-		return int(n), nil
-	}
-	g, err := user.LookupGroup(name)
-	if errors.As(err, new(user.UnknownGroupError)) {
-		return -1, fmt.Errorf("mpdnsd: paths.group: this machine has no group %q\nmake it:\n  sudo groupadd --system %[1]s", name)
-	}
-	if err != nil {
-		return -1, fmt.Errorf("mpdnsd: paths.group: look up %q: %w", name, err)
-	}
-	n, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return -1, fmt.Errorf("mpdnsd: paths.group: %q has no number here: %w", name, err)
-	}
-	return n, nil
 }

@@ -3,6 +3,7 @@ package mpdnsd
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
@@ -14,7 +15,24 @@ import (
 type setup struct {
 	config config.Config
 	zones  zone.Set
-	group  int // of the path broker's socket; -1: the process's
+	// The groups of the path broker's socket and of the control socket; -1: the
+	// process's.
+	group, controlGroup int
+}
+
+// fillsAlike reports whether a cache that was filled under s may be used under
+// next: with the same settings, from the same servers, and no name having become
+// local, for the cache is looked at before all that is local.
+func (s *setup) fillsAlike(next *setup) bool {
+	a, b := &s.config, &next.config
+	return a.Cache == b.Cache && a.Hosts == b.Hosts && a.SpecialNames == b.SpecialNames &&
+		a.Upstream.TCP == b.Upstream.TCP && slices.Equal(a.Upstream.Servers, b.Upstream.Servers) &&
+		slices.EqualFunc(a.Forwards, b.Forwards, func(f, g config.Forward) bool { return f.Zone == g.Zone && slices.Equal(f.Servers, g.Servers) }) &&
+		!slices.ContainsFunc(next.zones.All(), func(z *zone.Zone) bool { return !s.hasZone(z.Origin()) })
+}
+
+func (s *setup) hasZone(origin dnswire.Name) bool {
+	return slices.ContainsFunc(s.zones.All(), func(z *zone.Zone) bool { return z.Origin() == origin })
 }
 
 // load reads the configuration and the zones. The error has all that is wrong
@@ -38,11 +56,12 @@ func (f *flags) load() (*setup, error) {
 	if err != nil {
 		return nil, &badSetup{err}
 	}
-	group, err := lookupGroup(c.Paths.Group)
-	if err != nil {
+	group, err1 := lookupGroup("paths.group", c.Paths.Group)
+	controlGroup, err2 := lookupGroup("control.group", c.Control.Group)
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, &badSetup{err}
 	}
-	return &setup{c, zones, group}, nil
+	return &setup{c, zones, group, controlGroup}, nil
 }
 
 // parseZone reads the --zone flag's [ORIGIN=]FILE. What stands before the

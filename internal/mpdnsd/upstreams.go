@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,6 +72,11 @@ func (o own) servers(all []netip.AddrPort, from string, log *slog.Logger) []neti
 		rest = append(rest, a)
 	}
 	return rest
+}
+
+// others drops the daemon's own addresses from a list.
+func (o own) others(all []netip.AddrPort) []netip.AddrPort {
+	return slices.DeleteFunc(slices.Clone(all), o.is)
 }
 
 // failover asks servers one after another, as the configuration says.

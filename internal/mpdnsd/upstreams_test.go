@@ -124,7 +124,7 @@ func TestExitCodes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var stderr bytes.Buffer
-		if got := run(t.Context(), nil, tt.args, io.Discard, &stderr); got != tt.want {
+		if got := run(t.Context(), process{}, tt.args, io.Discard, &stderr); got != tt.want {
 			t.Errorf("%v: exit code %d, want %d: %s", tt.args, got, tt.want, stderr.String())
 		}
 	}

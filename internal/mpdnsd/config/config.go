@@ -20,6 +20,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
 )
 
 // Defaults and bounds.
@@ -66,6 +67,9 @@ const (
 	// MaxSocketPath is the longest name of a unix socket in octets (unix(7)).
 	MaxSocketPath = 107
 
+	// DefaultControlMode leaves the control socket to the daemon's user and root.
+	DefaultControlMode fs.FileMode = 0o600
+
 	MaxPathClients  = 65536
 	MaxPathRequests = 10000 // per second, and at once
 	MinPathTimeout  = 100 * time.Millisecond
@@ -91,13 +95,17 @@ type Config struct {
 	// SpecialNames has the names of RFC 6761 answered here instead of forwarded.
 	SpecialNames bool
 	Upstream     Upstream
+	Forwards     []Forward
 	Cache        Cache
 	Zones        []Zone
 	Hosts        Hosts
 	Multipath    Multipath
 	Server       Server
 	Paths        Paths
-	LogLevel     slog.Level
+	Control      Control
+	// Metrics is where Prometheus is answered; the zero value: nowhere.
+	Metrics  netip.AddrPort
+	LogLevel slog.Level
 }
 
 // Upstream is whom the daemon asks.
@@ -107,6 +115,13 @@ type Upstream struct {
 	Timeout  time.Duration
 	Attempts int
 	TCP      bool // ask over TCP only
+}
+
+// Forward is whom the daemon asks for the names of one zone, instead of Upstream.
+type Forward struct {
+	Zone     dnswire.Name
+	Servers  []netip.AddrPort // at least one
+	Strategy string           // Failover or Rotate; Upstream's where it is not given
 }
 
 // Cache bounds the answers kept.
@@ -154,6 +169,13 @@ type Paths struct {
 	Limits  broker.Limits
 }
 
+// Control is the socket of `mpdnsd ctl`.
+type Control struct {
+	Socket string      // absolute, or relative to the working directory; empty: none
+	Mode   fs.FileMode // of Socket
+	Group  string      // of Socket, by name or number; empty: the process's
+}
+
 // Default returns the configuration of an empty file.
 func Default() Config {
 	return Config{
@@ -172,7 +194,8 @@ func Default() Config {
 			TCPConnections: DefaultTCPConnections,
 			TCPIdle:        DefaultTCPIdle,
 		},
-		Paths: defaultPaths(),
+		Paths:   defaultPaths(),
+		Control: Control{Socket: control.DefaultPath, Mode: DefaultControlMode},
 	}
 }
 
@@ -226,8 +249,10 @@ func Load(file string) (Config, error) {
 	if c.Hosts.File != "" {
 		c.Hosts.File = within(dir, c.Hosts.File)
 	}
-	if c.Paths.Socket != "" {
-		c.Paths.Socket = within(dir, c.Paths.Socket)
+	for _, socket := range []*string{&c.Paths.Socket, &c.Control.Socket} {
+		if *socket != "" {
+			*socket = within(dir, *socket)
+		}
 	}
 	return c, nil
 }

@@ -84,8 +84,21 @@ requests = 20
 burst = 30
 hello_timeout = "1s"
 write_timeout = "3s"
+[control]
+socket = "run/control.sock"
+mode = "0660"
+group = "adm"
+[metrics]
+listen = "127.0.0.1:9353"
 [log]
 level = "debug"
+[[forward]]
+zone = "Corp.Example"
+servers = ["192.0.2.1", "192.0.2.2:5353"]
+[[forward]]
+zone = "2.0.192.in-addr.arpa."
+servers = ["192.0.2.1"]
+strategy = "failover"
 [[zone]]
 file = "demo.example.zone"
 [[zone]]
@@ -123,7 +136,13 @@ func TestParse(t *testing.T) {
 			HelloTimeout: time.Second, WriteTimeout: 3 * time.Second,
 		},
 	}
+	want.Control = Control{Socket: "run/control.sock", Mode: 0o660, Group: "adm"}
+	want.Metrics = netip.MustParseAddrPort("127.0.0.1:9353")
 	want.LogLevel = slog.LevelDebug
+	want.Forwards = []Forward{
+		{Zone: "\x04corp\x07example\x00", Strategy: Rotate, Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("192.0.2.2:5353")}},
+		{Zone: "\x012\x010\x03192\x07in-addr\x04arpa\x00", Strategy: Failover, Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}},
+	}
 	want.Zones = []Zone{{File: "demo.example.zone"}, {Origin: "example.org", File: "/abs/org"}}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Error(d)
@@ -165,13 +184,26 @@ func TestErrors(t *testing.T) {
 			`f.toml:7:1: upstream.attempts: 9 is not from 1 to 5`,
 			`f.toml:8:26: upstream.servers: "a" is no ADDRESS[:PORT] of a server, such as 192.0.2.53 or [2001:db8::53]:5353`,
 			`f.toml:8:31: upstream.servers: want an address in quotes`,
-			`f.toml:9:2: extra: unknown table ([zone], cache, hosts, log, multipath, paths, server, upstream)`,
+			`f.toml:9:2: extra: unknown table ([forward], [zone], cache, control, hosts, log, metrics, multipath, paths, server, upstream)`,
 			`f.toml:12:1: multipath.type: 1 is not from 65280 to 65534`,
 		}},
 		{"zone", "[[zone]]\norigin = \"a..b\"\n[[zone]]\n[zone.x]\n", []string{
 			`f.toml:2:1: zone.origin: name "a..b": label 2: empty label`,
-			`f.toml:4:2: zone.x: unknown table ([zone], cache, hosts, log, multipath, paths, server, upstream)`,
+			`f.toml:4:2: zone.x: unknown table ([forward], [zone], cache, control, hosts, log, metrics, multipath, paths, server, upstream)`,
 		}},
+		{"forward", "[[forward]]\nzone = \"a..b\"\nservers = []\nstrategy = \"fast\"\n[forward.x]\n", []string{
+			`f.toml:2:1: forward.zone: name "a..b": label 2: empty label`,
+			`f.toml:3:1: forward.servers: no address given`,
+			`f.toml:4:1: forward.strategy: unknown value "fast" (failover, rotate)`,
+			`f.toml:5:2: forward.x: unknown table`,
+		}},
+		{"forwards as a whole", "[[forward]]\n[[forward]]\nzone = \".\"\nservers = [\"192.0.2.1\"]\n[[forward]]\nzone = \"a\"\nservers = [\"192.0.2.1\"]\n[[forward]]\nzone = \"A.\"\nservers = [\"192.0.2.1\"]\n", []string{
+			`f.toml:1:3: forward: has no zone`,
+			`f.toml:1:3: forward: has no servers`,
+			`f.toml:2:3: forward: the root's servers are those of [upstream]`,
+			`f.toml:8:3: forward: a second one for a.`,
+		}},
+		{"forward by a dotted key", "forward.zone = \"x\"\n", []string{`f.toml:1:1: forward.zone: a forward is written below [[forward]]`}},
 		{"zone without file", "[[zone]]\norigin = \"a.b\"\n", []string{`f.toml:1:3: zone: has no file`}},
 		{"zone as one table", "[zone]\nfile = \"x\"\n", []string{`f.toml:1:2: zone: unknown table`}},
 		{"zone by a dotted key", "zone.file = \"x\"\n", []string{`f.toml:1:1: zone.file: a zone is written below [[zone]]`}},
@@ -186,6 +218,11 @@ func TestErrors(t *testing.T) {
 		{"twice the same", "listen = [\"127.0.0.1:53\", \"127.0.0.1:53\"]\n", []string{`f.toml:1:27: listen: 127.0.0.1:53 is given twice`}},
 		{"no port", "listen = [\"127.0.0.1\"]\n", []string{`f.toml:1:11: listen: "127.0.0.1" is no ADDRESS:PORT`}},
 		{"limits", "[cache]\nmax_ttl = \"1m\"\nmin_ttl = \"2m\"\n", []string{`f.toml:3:1: cache.min_ttl: 2m0s is more than max_ttl, 1m0s`}},
+		{"control and metrics", "[control]\nsocket = \"@c\"\nmode = \"01777\"\n[metrics]\nlisten = \"127.0.0.1\"\n", []string{
+			`f.toml:2:1: control.socket: "@c" is no name of a file`,
+			`f.toml:3:1: control.mode: "01777" is no permissions such as "0660"`,
+			`f.toml:5:1: metrics.listen: "127.0.0.1" is no ADDRESS:PORT`,
+		}},
 		{"paths", "[paths]\nenabled = 1\nsocket = \"@paths\"\nmode = \"0888\"\ngroup = 5\nmanager = \"user\"\nallow = [\"192.0.2.1/24\", \"x\", 7, \"::/0\", \"::/0\"]\n", []string{
 			`f.toml:2:1: paths.enabled: want true or false`,
 			`f.toml:3:1: paths.socket: "@paths" is no name of a file`,

@@ -17,7 +17,7 @@ import (
 )
 
 // docsRow is a row of the reference: a key, its default and its bounds.
-var docsRow = regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\|([^|]*)\\|([^|]*)\\|.*\\|$")
+var docsRow = regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\|([^|\n]*)\\|([^|\n]*)\\|.*\\|$")
 
 // docsCode is a value in a cell.
 var docsCode = regexp.MustCompile("`([^`]+)`")

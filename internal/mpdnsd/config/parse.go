@@ -9,6 +9,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
 // Errors is everything that is wrong with a configuration file, in the order
@@ -65,16 +67,17 @@ func Parse(name string, text []byte) (Config, error) {
 // parser walks a document's expressions and sets what they say. The
 // document's own parser gives places, which decoding into a struct does not.
 type parser struct {
-	file   string
-	doc    unstable.Parser
-	config Config
-	keys   map[string]setter
-	table  string // the table that key-values stand in
-	broken bool   // that table is not known: its keys are not looked at
-	zones  []place
-	limits place // of the cache's TTLs
-	paths  place // of paths.enabled
-	errs   Errors
+	file     string
+	doc      unstable.Parser
+	config   Config
+	keys     map[string]setter
+	table    string // the table that key-values stand in
+	broken   bool   // that table is not known: its keys are not looked at
+	zones    []place
+	forwards []place
+	limits   place // of the cache's TTLs
+	paths    place // of paths.enabled
+	errs     Errors
 }
 
 // place is a line and column, both from 1.
@@ -115,8 +118,8 @@ func (p *parser) expression(n *unstable.Node) {
 		p.table, p.broken = key, !p.isTable(key, n.Kind)
 		if p.broken {
 			p.fail(at, key, "unknown table (%s)", p.known("", true))
-		} else if key == zoneTable {
-			p.addZone(at)
+		} else if isArray(key) {
+			p.addTable(key, at)
 		}
 	case unstable.KeyValue:
 		if !p.broken {
@@ -154,8 +157,8 @@ func (p *parser) keyValue(table string, n *unstable.Node) {
 		p.fail(at, key, "unknown key (%s)", p.known(parentKey(key), false))
 		return
 	}
-	if parentKey(key) == zoneTable && table != zoneTable {
-		p.fail(at, key, "a zone is written below [[zone]]")
+	if parent := parentKey(key); isArray(parent) && table != parent {
+		p.fail(at, key, "a %s is written below [[%[1]s]]", parent)
 		return
 	}
 	if strings.HasSuffix(key, "_ttl") {
@@ -175,7 +178,7 @@ func parentKey(key string) string {
 // isTable reports whether key is a table of the schema that is written with
 // this kind of head.
 func (p *parser) isTable(key string, kind unstable.Kind) bool {
-	if (key == zoneTable) != (kind == unstable.ArrayTable) {
+	if isArray(key) != (kind == unstable.ArrayTable) {
 		return false
 	}
 	for name := range p.keys {
@@ -192,7 +195,7 @@ func (p *parser) known(table string, tables bool) string {
 	for name := range p.keys {
 		parent := parentKey(name)
 		switch {
-		case tables && parent == zoneTable:
+		case tables && isArray(parent):
 			names = append(names, "["+parent+"]")
 		case tables && parent != "":
 			names = append(names, parent)
@@ -204,10 +207,16 @@ func (p *parser) known(table string, tables bool) string {
 	return strings.Join(slices.Compact(names), ", ")
 }
 
-// addZone begins the next [[zone]].
-func (p *parser) addZone(at place) {
-	p.config.Zones = append(p.config.Zones, Zone{})
-	p.zones = append(p.zones, at)
+// addTable begins the next table of an array.
+func (p *parser) addTable(key string, at place) {
+	switch key {
+	case zoneTable:
+		p.config.Zones = append(p.config.Zones, Zone{})
+		p.zones = append(p.zones, at)
+	case forwardTable:
+		p.config.Forwards = append(p.config.Forwards, Forward{})
+		p.forwards = append(p.forwards, at)
+	}
 }
 
 // whole checks what more than one key decides.
@@ -217,11 +226,35 @@ func (p *parser) whole() {
 			p.fail(p.zones[i], zoneTable, "has no file")
 		}
 	}
+	p.wholeForwards()
 	c := p.config.Cache
 	if c.MaxTTL != 0 && c.MinTTL > c.MaxTTL {
 		p.fail(p.limits, "cache.min_ttl", "%v is more than max_ttl, %v", c.MinTTL, c.MaxTTL)
 	}
 	if err := p.config.Paths.check(); err != nil {
 		p.fail(p.paths, "paths.enabled", "%v", err)
+	}
+}
+
+// wholeForwards checks the [[forward]] tables and completes them.
+func (p *parser) wholeForwards() {
+	seen := map[dnswire.Name]bool{}
+	for i := range p.config.Forwards {
+		f, at := &p.config.Forwards[i], p.forwards[i]
+		switch {
+		case f.Zone == "":
+			p.fail(at, forwardTable, "has no zone")
+		case f.Zone == dnswire.Root:
+			p.fail(at, forwardTable, "the root's servers are those of [upstream]")
+		case seen[f.Zone]:
+			p.fail(at, forwardTable, "a second one for %v", f.Zone)
+		}
+		if len(f.Servers) == 0 {
+			p.fail(at, forwardTable, "has no servers")
+		}
+		if f.Strategy == "" {
+			f.Strategy = p.config.Upstream.Strategy
+		}
+		seen[f.Zone] = true
 	}
 }

@@ -18,8 +18,14 @@ import (
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
-// zoneTable is the one array of tables.
-const zoneTable = "zone"
+// The arrays of tables.
+const (
+	zoneTable    = "zone"
+	forwardTable = "forward"
+)
+
+// isArray reports whether a table may be written several times, below [[NAME]].
+func isArray(table string) bool { return table == zoneTable || table == forwardTable }
 
 // setter puts a value into the configuration, or fails it.
 type setter func(c *Config, v value)
@@ -44,6 +50,10 @@ func schema() map[string]setter {
 			c.Cache.FailureTTL = v.duration(dnscache.MinFailureTTL, dnscache.LimitFailureTTL)
 		},
 		"cache.pair": func(c *Config, v value) { c.Cache.Pair = v.boolean() },
+
+		"forward.zone":     func(c *Config, v value) { c.lastForward().Zone = v.wireName() },
+		"forward.servers":  func(c *Config, v value) { c.lastForward().Servers = v.addresses(ParseUpstream) },
+		"forward.strategy": func(c *Config, v value) { c.lastForward().Strategy = v.oneOf(Failover, Rotate) },
 
 		"zone.origin": func(c *Config, v value) { c.Zones[len(c.Zones)-1].Origin = v.name() },
 		"zone.file":   func(c *Config, v value) { c.Zones[len(c.Zones)-1].File = v.file() },
@@ -75,9 +85,18 @@ func schema() map[string]setter {
 		"paths.hello_timeout":    func(c *Config, v value) { c.Paths.Limits.HelloTimeout = v.duration(MinPathTimeout, MaxPathTimeout) },
 		"paths.write_timeout":    func(c *Config, v value) { c.Paths.Limits.WriteTimeout = v.duration(MinPathTimeout, MaxPathTimeout) },
 
+		"control.socket": func(c *Config, v value) { c.Control.Socket = v.socket() },
+		"control.mode":   func(c *Config, v value) { c.Control.Mode = v.mode() },
+		"control.group":  func(c *Config, v value) { c.Control.Group, _ = v.text("the name of a group") },
+
+		"metrics.listen": func(c *Config, v value) { c.Metrics = v.listen() },
+
 		"log.level": func(c *Config, v value) { c.LogLevel = v.level() },
 	}
 }
+
+// lastForward is the [[forward]] that keys are read for.
+func (c *Config) lastForward() *Forward { return &c.Forwards[len(c.Forwards)-1] }
 
 // value is a key's value as it stands in the document. Its methods read it as
 // one kind; where it is another, or out of bounds, they note an error and
@@ -181,14 +200,20 @@ func (v value) level() slog.Level {
 }
 
 func (v value) name() string {
+	v.wireName() // notes what is wrong with it
+	return string(v.node.Data)
+}
+
+func (v value) wireName() dnswire.Name {
 	s, ok := v.text("a domain name")
 	if !ok {
 		return ""
 	}
-	if _, err := dnswire.ParseName(s); err != nil {
+	name, err := dnswire.ParseName(s)
+	if err != nil {
 		v.fail("%v", err)
 	}
-	return s
+	return name
 }
 
 func (v value) file() string {
@@ -258,6 +283,19 @@ func (v value) addresses(parse func(string) (netip.AddrPort, error)) []netip.Add
 		v.fail("no address given")
 	}
 	return all
+}
+
+// listen reads one address to listen on; "" is none.
+func (v value) listen() netip.AddrPort {
+	s, ok := v.text("an ADDRESS:PORT in quotes")
+	if !ok || s == "" {
+		return netip.AddrPort{}
+	}
+	a, err := ParseListen(s)
+	if err != nil {
+		v.fail("%v", err)
+	}
+	return a
 }
 
 // prefixes reads a list of prefixes, which may be empty.

@@ -1,0 +1,92 @@
+package metrics
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
+)
+
+// family is one figure: its description, and where it stands in the snapshot.
+type family struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	// each calls put with each value and its labels'.
+	each func(s *control.Stats, put func(v float64, labels ...string))
+}
+
+// collector reads one snapshot for each scrape.
+type collector struct {
+	daemon   Daemon
+	families []family
+}
+
+func newCollector(d Daemon) *collector { return &collector{d, families()} }
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range c.families {
+		out <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	s, err := c.daemon.Stats(ctx)
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
+		return
+	}
+	for _, f := range c.families {
+		f.each(&s, func(v float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(f.desc, f.kind, v, labels...)
+		})
+	}
+}
+
+// gauge and counter make a family of one value without labels.
+func gauge(name, help string, get func(*control.Stats) float64) family {
+	return single(name, help, prometheus.GaugeValue, get)
+}
+
+func counter(name, help string, get func(*control.Stats) float64) family {
+	return single(name, help, prometheus.CounterValue, get)
+}
+
+func single(name, help string, kind prometheus.ValueType, get func(*control.Stats) float64) family {
+	return family{
+		desc: prometheus.NewDesc("mpdnsd_"+name, help, nil, nil),
+		kind: kind,
+		each: func(s *control.Stats, put func(float64, ...string)) { put(get(s)) },
+	}
+}
+
+// labelled makes a family of several values.
+func labelled(name, help string, kind prometheus.ValueType, labels []string, each func(*control.Stats, func(float64, ...string))) family {
+	return family{prometheus.NewDesc("mpdnsd_"+name, help, labels, nil), kind, each}
+}
+
+// families is every figure there is. docs/mpdnsd.md has the same list.
+func families() []family {
+	return []family{
+		labelled("build_info", "Always 1; which program this is.", prometheus.GaugeValue, []string{"version", "go"},
+			func(s *control.Stats, put func(float64, ...string)) { put(1, s.Version.Version, s.Go) }),
+		gauge("start_time_seconds", "Unix time of the start.", func(s *control.Stats) float64 { return float64(s.Started.UnixMilli()) / 1000 }),
+		gauge("listeners", "Addresses at which questions are taken.", func(s *control.Stats) float64 { return float64(len(s.Listeners)) }),
+		gauge("zones", "Local zones.", func(s *control.Stats) float64 { return float64(s.Zones) }),
+		labelled("reloads_total", "Reloads asked for, by result.", prometheus.CounterValue, []string{"result"},
+			func(s *control.Stats, put func(float64, ...string)) {
+				put(float64(s.Reloads.Done), "done")
+				put(float64(s.Reloads.Failed), "failed")
+			}),
+		gauge("cache_entries", "Answers in the cache.", func(s *control.Stats) float64 { return float64(s.Cache.Entries) }),
+		gauge("cache_bytes", "Memory that the cache holds.", func(s *control.Stats) float64 { return float64(s.Cache.Octets) }),
+		gauge("cache_max_bytes", "Memory that it may hold.", func(s *control.Stats) float64 { return float64(s.Cache.MaxOctets) }),
+		counter("cache_hits_total", "Look-ups that found an answer.", func(s *control.Stats) float64 { return float64(s.Cache.Hits) }),
+		counter("cache_misses_total", "Look-ups that found none.", func(s *control.Stats) float64 { return float64(s.Cache.Misses) }),
+		counter("cache_evictions_total", "Unexpired answers given up for room.", func(s *control.Stats) float64 { return float64(s.Cache.Evictions) }),
+	}
+}
