@@ -84,7 +84,10 @@ func (d *daemon) dropPrivileges(set *setup) {
 	}
 }
 
-// dropAllBut keeps, of the capabilities that the process has, those of mask.
+// dropAllBut keeps, of the capabilities that the process has, those of mask. The
+// bounding set is left: it limits what executing a file may give, and without new
+// privileges that is nothing that the process does not have (cap_bprm_creds_from_file
+// in security/commoncap.c).
 func dropAllBut(mask uint64) error {
 	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
 		return e
@@ -92,11 +95,6 @@ func dropAllBut(mask uint64) error {
 	have, err := capget()
 	if err != nil {
 		return err
-	}
-	if have[0].Effective&(1<<unix.CAP_SETPCAP) != 0 {
-		if err := dropBounding(mask); err != nil {
-			return err
-		}
 	}
 	_, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0)
 	if e != 0 {
@@ -111,20 +109,6 @@ func dropAllBut(mask uint64) error {
 	_, _, e = syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&want[0])), 0)
 	if e != 0 {
 		return fmt.Errorf("capset: %w", e)
-	}
-	return nil
-}
-
-// dropBounding takes all but mask out of the bounding set.
-func dropBounding(mask uint64) error {
-	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-		if mask&(1<<c) != 0 {
-			continue
-		}
-		_, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0, 0)
-		if e != 0 && e != syscall.EINVAL { // EINVAL: this kernel does not have it
-			return fmt.Errorf("drop capability %d from the bounding set: %w", c, e)
-		}
 	}
 	return nil
 }
