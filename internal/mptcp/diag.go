@@ -28,6 +28,17 @@ type Connection struct {
 	Inode uint32
 }
 
+// Listener is one listening MPTCP socket of the network namespace.
+type Listener struct {
+	// Local is what the socket is bound to, never IPv4-mapped; the address may
+	// be unspecified.
+	Local netip.AddrPort
+	// DualFamily: the socket is of AF_INET6 and not IPV6_V6ONLY: bound to the
+	// unspecified address it accepts IPv4 too.
+	DualFamily bool
+	UID        uint32 // the owner of the socket
+}
+
 // SubflowState is one subflow of some connection of the network namespace.
 type SubflowState struct {
 	SubflowInfo        // its ID is zero: this source does not tell it
@@ -60,11 +71,14 @@ const (
 	// diagStates are all states but TIME_WAIT (6), LISTEN (10) and NEW_SYN_RECV
 	// (12), in which a socket is no connection.
 	diagStates = 0xfff &^ (1<<0 | 1<<6 | 1<<10)
+	// diagListening is LISTEN alone.
+	diagListening = 1 << 10
 )
 
 // The attributes of an answer.
 const (
 	diagInfo    = 2  // INET_DIAG_INFO: mptcp_info, or tcp_info
+	diagV6Only  = 11 // INET_DIAG_SKV6ONLY
 	diagULPInfo = 19 // INET_DIAG_ULP_INFO
 
 	ulpMPTCP = 3 // INET_ULP_INFO_MPTCP
@@ -85,13 +99,14 @@ const (
 	subflowBackupHere     = 1 << 5
 )
 
-// appendDiagRequest appends a request for all sockets of a family and protocol.
-func appendDiagRequest(dst []byte, family uint8, protocol uint32) []byte {
+// appendDiagRequest appends a request for the sockets of a family and protocol
+// that are in one of the states.
+func appendDiagRequest(dst []byte, family uint8, protocol, states uint32) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, diagRequestSize)...)
 	b := dst[start:]
 	b[0], b[1], b[2] = family, uint8(protocol), diagExtensions
-	binary.NativeEndian.PutUint32(b[4:], diagStates)
+	binary.NativeEndian.PutUint32(b[4:], states)
 	if protocol <= 0xff {
 		return dst
 	}
@@ -161,6 +176,33 @@ func parseConnection(b []byte) (Connection, error) {
 		return Connection{}, fmt.Errorf("mptcp: connection %v to %v without mptcp_info", c.Local, c.Remote)
 	}
 	return c, nil
+}
+
+// parseListener decodes one answer about listening MPTCP sockets.
+func parseListener(b []byte) (Listener, error) {
+	m, d, err := parseDiagMessage(b)
+	if err != nil {
+		return Listener{}, err
+	}
+	l := Listener{Local: m.local, DualFamily: m.family == familyINET6, UID: m.uid}
+	for d.Next() {
+		if d.Type() == diagV6Only {
+			l.DualFamily = l.DualFamily && d.Uint8() == 0
+		}
+	}
+	if err := d.Err(); err != nil {
+		return Listener{}, fmt.Errorf("mptcp: attributes of a listener: %w", err)
+	}
+	return l, nil
+}
+
+// Accepts reports whether connections to ap arrive at the listener.
+func (l Listener) Accepts(ap netip.AddrPort) bool {
+	own, addr := l.Local.Addr(), ap.Addr().Unmap()
+	if l.Local.Port() != ap.Port() || !own.IsUnspecified() {
+		return l.Local.Port() == ap.Port() && own == addr
+	}
+	return own.Is4() == addr.Is4() || own.Is6() && l.DualFamily
 }
 
 // parseSubflow decodes one answer about TCP sockets; ok is false for one that is

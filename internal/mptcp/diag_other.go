@@ -5,6 +5,9 @@ package mptcp
 // Connections returns ErrUnsupported.
 func Connections() ([]Connection, error) { return nil, ErrUnsupported }
 
+// Listeners returns ErrUnsupported.
+func Listeners() ([]Listener, error) { return nil, ErrUnsupported }
+
 // Subflows returns ErrUnsupported.
 func Subflows() ([]SubflowState, error) { return nil, ErrUnsupported }
 

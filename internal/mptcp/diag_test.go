@@ -113,7 +113,7 @@ func TestParseDiagErrors(t *testing.T) {
 }
 
 func TestAppendDiagRequest(t *testing.T) {
-	b := appendDiagRequest(nil, familyINET6, diagProtocolMPTCP)
+	b := appendDiagRequest(nil, familyINET6, diagProtocolMPTCP, diagStates)
 	if len(b) != diagRequestSize+8 || b[0] != familyINET6 || b[1] != 6 || b[2] != 2 ||
 		binary.NativeEndian.Uint32(b[diagRequestSize+4:]) != 262 {
 		t.Errorf("%v", b)
@@ -121,7 +121,7 @@ func TestAppendDiagRequest(t *testing.T) {
 	if states := binary.NativeEndian.Uint32(b[4:]); states&(1<<10) != 0 || states&(1<<1) == 0 {
 		t.Errorf("states %#x", states)
 	}
-	if b := appendDiagRequest([]byte{9}, familyINET, diagProtocolTCP); len(b) != 1+diagRequestSize || b[2] != 6 {
+	if b := appendDiagRequest([]byte{9}, familyINET, diagProtocolTCP, diagStates); len(b) != 1+diagRequestSize || b[2] != 6 {
 		t.Errorf("%v", b)
 	}
 }

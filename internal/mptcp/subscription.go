@@ -62,9 +62,10 @@ type Hub struct {
 	err  error // why no more events will come
 }
 
-// Subscribe adds a subscription to the events of token, or of all for token 0.
-// After Shutdown it returns Shutdown's error.
-func (h *Hub) Subscribe(token uint32) (*Subscription, error) {
+// Subscribe adds a subscription to the events of token, or of all for token 0;
+// past are delivered first, by the same rule. After Shutdown it returns
+// Shutdown's error.
+func (h *Hub) Subscribe(token uint32, past ...Event) (*Subscription, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err != nil {
@@ -74,6 +75,9 @@ func (h *Hub) Subscribe(token uint32) (*Subscription, error) {
 		h.subs = make(map[*Subscription]struct{})
 	}
 	s := &Subscription{hub: h, token: token, events: make(chan Event, SubscriptionBuffer)}
+	for _, e := range past {
+		s.deliver(e)
+	}
 	h.subs[s] = struct{}{}
 	return s, nil
 }
