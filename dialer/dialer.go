@@ -161,6 +161,8 @@ type Dialer struct {
 	monitors sharedMonitor // what they see of this machine's network
 	created  createdWatch  // what their peers say of their first address
 
+	history history // how connection attempts went
+
 	once   sync.Once
 	memory *hostid.Memory
 	system *resolver.Resolver // in place of a nil Resolver
@@ -226,8 +228,10 @@ func (d *Dialer) dial(ctx context.Context, t target) (*Conn, error) {
 	defer d.watchCreated(t)()
 	bounded, cancel := d.bound(ctx, begin)
 	defer cancel()
-	look := d.lookUp(ctx, t)
-	s, log, err := d.race(bounded, t, look, begin)
+	past := d.recall()
+	defer past.leave()
+	look := d.lookUp(ctx, t, past)
+	s, log, err := d.race(bounded, t, look, past, begin)
 	if err != nil {
 		look.stop()
 		return nil, dialError(t.network, t.address, log, look.explain(err))
@@ -310,27 +314,31 @@ var errAllFailed = errors.New("every address failed")
 
 // race makes the connection attempts of a dial. A dial to one address given
 // needs no race.
-func (d *Dialer) race(ctx context.Context, t target, look *lookup, begin time.Time) (*stream, []Attempt, error) {
+func (d *Dialer) race(ctx context.Context, t target, look *lookup, past *recall, begin time.Time) (*stream, []Attempt, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
 	if len(t.candidates) == 1 {
 		return d.connectOnly(ctx, t)
 	}
-	return d.raceAll(ctx, t, look, begin)
+	return d.raceAll(ctx, t, look, past, begin)
 }
 
 // raceAll races the addresses as the look-up brings them.
-func (d *Dialer) raceAll(ctx context.Context, t target, look *lookup, begin time.Time) (*stream, []Attempt, error) {
+func (d *Dialer) raceAll(ctx context.Context, t target, look *lookup, past *recall, begin time.Time) (*stream, []Attempt, error) {
 	connect := func(ctx context.Context, remote netip.AddrPort, established func()) (*stream, error) {
 		return d.attempt(ctx, t, remote, established)
 	}
 	run := newDriver(newRace(d.ResolutionDelay, d.ConnectionAttemptDelay), begin, connect)
 	s, won, err := run.run(ctx, look.answers())
-	d.rememberAttempts(t, run.log)
-	if err == nil && !won {
+	var conn *net.TCPConn
+	switch {
+	case won:
+		conn = s.TCPConn
+	case err == nil:
 		err = errAllFailed
 	}
+	past.record(run.log, conn)
 	return s, run.log, err
 }
 
@@ -354,8 +362,11 @@ func (d *Dialer) resolver() *resolver.Resolver {
 	return d.system
 }
 
-// names is a resolver as a source.
-type names struct{ *resolver.Resolver }
+// names is a resolver as a source, for a dial with a history.
+type names struct {
+	*resolver.Resolver
+	past *recall
+}
 
 func (n names) services() bool                       { return n.HTTPS }
 func (n names) prefersIPv6(ctx context.Context) bool { return prefersIPv6(ctx) }
@@ -365,5 +376,5 @@ func (n names) stream(ctx context.Context, name string) iter.Seq2[resolver.Famil
 }
 
 func (n names) merge(ctx context.Context, name string, port uint16, families []resolver.FamilyResult) *resolver.Answer {
-	return n.Merge(ctx, name, port, families)
+	return n.Merge(ctx, name, port, families, n.past.way)
 }

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -334,29 +333,4 @@ func TestHTTP(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestDialOrder: addresses that failed lately go to the end, for a while.
-func TestDialOrder(t *testing.T) {
-	var d Dialer
-	d.prepare()
-	all := []netip.AddrPort{v6a, v4a, v6b, v4b}
-	tg := target{name: "name", port: 443}
-	d.rememberAttempts(tg, []Attempt{
-		{Remote: v6a, Err: errLost},
-		{Remote: v4a, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
-		{Remote: v4b},
-		{Remote: v6b, Err: errLost},
-	})
-	check := func(what string, tg target, candidates []netip.AddrPort, hopeful bool, want ...netip.AddrPort) {
-		t.Helper()
-		if got, ok := d.dialOrder(tg, candidates); !slices.Equal(got, want) || ok != hopeful {
-			t.Errorf("%s: got %v, %v; want %v, %v", what, got, ok, want, hopeful)
-		}
-	}
-	check("failures last", tg, all, true, v6b, v4b, v6a, v4a)
-	check("only failures", tg, []netip.AddrPort{v6a, v4a}, false, v6a, v4a)
-	check("another name: the silent last, the refused not", target{name: "other", port: 443}, all, true, v4a, v6b, v4b, v6a)
-	d.rememberAttempts(tg, []Attempt{{Remote: v6a}})
-	check("after a success", tg, all, true, v6a, v6b, v4b, v4a)
 }

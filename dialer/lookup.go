@@ -61,16 +61,11 @@ type source interface {
 }
 
 // lookUp starts the look-up of a target.
-func (d *Dialer) lookUp(ctx context.Context, t target) *lookup {
+func (d *Dialer) lookUp(ctx context.Context, t target, past *recall) *lookup {
 	if len(t.candidates) == 1 {
 		return startLookup(ctx, t, nil, nil)
 	}
-	return startLookup(ctx, t, names{d.resolver()}, d.ordering(t))
-}
-
-// ordering puts the candidates of t in order.
-func (d *Dialer) ordering(t target) orderFunc {
-	return func(list []netip.AddrPort) ([]netip.AddrPort, bool) { return d.dialOrder(t, list) }
+	return startLookup(ctx, t, names{d.resolver(), past}, past.order)
 }
 
 // startLookup starts a look-up that lives until stop, not until ctx is done.

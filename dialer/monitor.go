@@ -17,19 +17,28 @@ type sharedMonitor struct {
 	users   int
 }
 
-// watch returns the newest states from now on; release gives the monitor back.
-func (s *sharedMonitor) watch() (states <-chan netmon.State, release func(), err error) {
+// acquire returns the monitor; each success needs one release.
+func (s *sharedMonitor) acquire() (*netmon.Monitor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.monitor == nil {
 		m, err := netmon.Open()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		s.monitor = m
 	}
 	s.users++
-	subscription := s.monitor.Subscribe()
+	return s.monitor, nil
+}
+
+// watch returns the newest states from now on; release gives the monitor back.
+func (s *sharedMonitor) watch() (states <-chan netmon.State, release func(), err error) {
+	m, err := s.acquire()
+	if err != nil {
+		return nil, nil, err
+	}
+	subscription := m.Subscribe()
 	return subscription.States(), func() {
 		subscription.Close()
 		s.release()

@@ -73,6 +73,22 @@ func (s *stream) readToken(fd int) {
 	s.token = binary.NativeEndian.Uint32(b.Multiaddr[infoToken:])
 }
 
+// roundTrip returns the round-trip time of a connection just made, as its
+// handshake showed it; 0 where the system does not say. Of a Multipath TCP
+// connection it is the first subflow's.
+func roundTrip(c *net.TCPConn) (rtt time.Duration) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { // fails only on a closed connection
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			rtt = time.Duration(info.Rtt) * time.Microsecond
+		}
+	})
+	return rtt
+}
+
 // makeSocket opens a socket for remote and runs the caller's control function on
 // it. Where that sets an option which Multipath TCP lacks, the option goes
 // before Multipath TCP, unless the dial is for Multipath TCP only.

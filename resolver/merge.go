@@ -200,9 +200,12 @@ func verdict(g hostid.Group) string {
 
 // Merge is the function Merge with what this resolver knows: the source
 // addresses of this host, gai.conf, its own settings, the NAT64 prefixes learned
-// so far. No packet is sent.
-func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult) *Answer {
-	return Merge(name, port, families, r.mergeOptions(ctx, families, false))
+// so far. history is MergeOptions.History, nil where none is known. No packet is
+// sent.
+func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult, history func(netip.Addr) (rtt time.Duration, used bool)) *Answer {
+	o := r.mergeOptions(ctx, families, false)
+	o.History = history
+	return Merge(name, port, families, o)
 }
 
 // mergeOptions is what this resolver knows for a merge of families.
