@@ -38,6 +38,8 @@ type Client struct {
 	wait  time.Duration // CommandTimeout, but in tests
 
 	hub    mptcp.Hub
+	past   sync.Mutex // guards view, and its order with what the hub is given
+	view   view
 	reader sync.WaitGroup // read
 	done   chan struct{}  // closed when nothing more is read
 
@@ -80,12 +82,18 @@ func (c *Client) Remove(token uint32, id uint8) error {
 	return c.call(token, request{Op: opRemove, AddrID: id})
 }
 
-// Subscribe delivers the connection's events from now on.
+// Subscribe delivers the connection's events from now on. Before them come the
+// earlier ones that still tell something: Created, which has the peer's C flag
+// (absent when the broker began after the connection), and the addresses that
+// the peer has announced. The kernel authenticated those by the connection's
+// keys, and the broker sends no other connection's.
 func (c *Client) Subscribe(token uint32) (*mptcp.Subscription, error) {
 	if token != c.token {
 		return nil, unknownToken("subscribe")
 	}
-	return c.hub.Subscribe(token)
+	c.past.Lock()
+	defer c.past.Unlock()
+	return c.hub.Subscribe(token, c.view.past(token)...)
 }
 
 // Err returns why the client ended: [ErrGone] with the broker's reason, or
@@ -215,6 +223,9 @@ func (c *Client) handle(m message) error {
 		if m.Type != mptcp.EventsLost {
 			m.Token = c.token
 		}
+		c.past.Lock()
+		defer c.past.Unlock()
+		c.view.note(m.Event)
 		c.hub.Publish(m.Event)
 	case reply:
 		c.mu.Lock()

@@ -25,6 +25,11 @@ const (
 // an octet, and a connection with more than this gains nothing.
 const MaxSubflows = 64
 
+// MaxAnnounced is how many addresses of this machine clients can have announced
+// to the peer of one connection: what the kernel's own path manager can take in
+// (MPTCP_PM_ADDR_MAX).
+const MaxAnnounced = 8
+
 // Limits bounds what clients can take. The zero value of a field is its default.
 type Limits struct {
 	Clients      int           // clients at a time

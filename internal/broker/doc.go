@@ -20,14 +20,28 @@
 //
 // A broker is not a port scanner. The remote port of a subflow is the
 // connection's own, or one that the peer announced for that address since the
-// client attached. Loopback, link-local, multicast, unspecified, broadcast and
+// connection began. Loopback, link-local, multicast, unspecified, broadcast and
 // reserved targets are refused; private ones (RFC 1918, RFC 4193, RFC 6598 and
 // the like) too, unless the connection's own peer is on such a network.
 // [Config].Allow narrows further. Announced must be an address of this machine,
-// by the same rules, with the connection's own port or none. [Limits] holds the
-// bounds.
+// by the same rules, at which an MPTCP socket listens on the connection's own
+// port (so connections that were accepted can have addresses announced, those
+// that were made here mostly not), and no more than [MaxAnnounced] for one
+// connection. [Limits] holds the other bounds.
 //
-// # Protocol, version 1
+// # What happened before
+//
+// The kernel tells once how a connection began, with the peer's C flag (RFC 8684
+// section 3.1), and that is before it can be brought to the broker. So the server
+// follows all connections of the network namespace from [NewServer] on, and the
+// first events that a client gets are those of its connection's past that still
+// hold: Created, unless the connection is older than the server, and an Announced
+// for each address that the peer has announced and not withdrawn. An event that
+// comes at that moment may be sent twice. All of them are the kernel's, which has
+// authenticated an announcement by the connection's keys; a client gets no other
+// connection's.
+//
+// # Protocol, version 2
 //
 // A unix socket of type SOCK_SEQPACKET: the kernel keeps the borders of the
 // messages, so there are no partial ones, and a descriptor belongs to exactly
@@ -61,7 +75,7 @@
 //
 // The server greets; the client answers with attach, the server with attached.
 // From then on requests are answered in order, each by the reply with its id,
-// and the connection's events come as they happen. The reply's code is 0 for
+// and the connection's events come, first those of the past. The reply's code is 0 for
 // done, 1 for the kernel's refusal (errno, and the extended acknowledgement as
 // the text), 2 for the broker's refusal, 3 for a failure of the broker. end says
 // why the server closes, in place of any message. A message that breaks these

@@ -23,6 +23,9 @@ var (
 	own   = netip.MustParseAddr("198.51.100.9") // another address of this machine
 )
 
+// fakeMachine is this machine in scripted tests.
+var fakeMachine = machine{[]netip.Addr{own}, []mptcp.Listener{{Local: netip.AddrPortFrom(netip.IPv4Unspecified(), here.Port())}}}
+
 // fakes are scripted connections; a pipe stands for the socket of each. The
 // broker, the unix socket and the descriptors are real.
 type fakes struct {
@@ -40,7 +43,7 @@ func serveFakes(t testing.TB, config Config) (*fakes, *broker) {
 	config.Manager = f
 	return f, serve(t, config, func(s *Server) {
 		s.prove = f.prove
-		s.own = func() ([]netip.Addr, error) { return []netip.Addr{own}, nil }
+		s.own = func() (machine, error) { return fakeMachine, nil }
 	})
 }
 
@@ -177,6 +180,9 @@ func (c *rawClient) hello(raw syscall.RawConn) {
 	expect[greeting](c)
 	c.write(attach{Version}.append(nil), raw, 1)
 	expect[attached](c)
+	if e := expect[event](c); e.Type != mptcp.Created {
+		c.t.Errorf("after attached: %+v", e)
+	}
 }
 
 // openFDs counts the descriptors of the process.

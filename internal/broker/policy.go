@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
 // Why the broker refuses an address.
@@ -11,6 +14,8 @@ var (
 	errPort      = errors.New("the remote port is not the connection's")
 	errOwnPort   = errors.New("the announced port is not the connection's")
 	errNotOwn    = errors.New("not an address of this machine")
+	errNotBound  = errors.New("no MPTCP socket of this machine listens there on the connection's port")
+	errAnnounced = errors.New("the connection has as many announced addresses as it may")
 	errNotPublic = errors.New("the address is not for hosts to be reached at")
 	errPrivate   = errors.New("the address is private and the connection's peer is not")
 	errDisallow  = errors.New("the address is outside of the allowed prefixes")
@@ -146,19 +151,27 @@ func (p policy) room(n int) error {
 	return nil
 }
 
-// announce decides on announcing addr to the peer; own are this machine's
-// addresses, and here is the connection's own end.
-func (policy) announce(addr, here, peer netip.AddrPort, own []netip.Addr) error {
+// machine is what can be reached here.
+type machine struct {
+	addrs     []netip.Addr
+	listeners []mptcp.Listener
+}
+
+// announce decides on announcing addr to the peer; here is the connection's own
+// end. A join goes to the connection's port.
+func (policy) announce(addr, here, peer netip.AddrPort, own machine) error {
 	if err := reachable(addr.Addr(), peer.Addr()); err != nil {
 		return fmt.Errorf("announce %v: %w", addr, err)
 	}
 	if addr.Port() != 0 && addr.Port() != here.Port() {
 		return fmt.Errorf("announce %v: %w, which is %d", addr, errOwnPort, here.Port())
 	}
-	for _, a := range own {
-		if a == addr.Addr() {
-			return nil
-		}
+	if !slices.Contains(own.addrs, addr.Addr()) {
+		return fmt.Errorf("announce %v: %w", addr, errNotOwn)
 	}
-	return fmt.Errorf("announce %v: %w", addr, errNotOwn)
+	reached := netip.AddrPortFrom(addr.Addr(), here.Port())
+	if !slices.ContainsFunc(own.listeners, func(l mptcp.Listener) bool { return l.Accepts(reached) }) {
+		return fmt.Errorf("announce %v: %w, which is %d", addr, errNotBound, here.Port())
+	}
+	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
 func TestClassify(t *testing.T) {
@@ -174,7 +176,13 @@ func TestTargetProperties(t *testing.T) {
 }
 
 func TestAnnouncePolicy(t *testing.T) {
-	own := []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("10.0.0.9"), netip.MustParseAddr("127.0.0.1")}
+	own := machine{addrs: []netip.Addr{
+		netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("10.0.0.9"),
+		netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("2001:db8::9"),
+	}}
+	for _, l := range []string{"198.51.100.9:40000", "10.0.0.9:40000", "127.0.0.1:40000", "198.51.100.7:22", "0.0.0.0:22"} {
+		own.listeners = append(own.listeners, mptcp.Listener{Local: netip.MustParseAddrPort(l)})
+	}
 	here, peer := netip.MustParseAddrPort("198.51.100.8:40000"), netip.MustParseAddrPort("203.0.113.1:443")
 	tests := []struct {
 		name, addr string
@@ -185,6 +193,8 @@ func TestAnnouncePolicy(t *testing.T) {
 		{"own, the connection's port", "198.51.100.9:40000", peer, nil},
 		{"own, another port", "198.51.100.9:22", peer, errOwnPort},
 		{"another host's", "198.51.100.10:0", peer, errNotOwn},
+		{"not listening on the connection's port", "198.51.100.7:0", peer, errNotBound},
+		{"not listening at all", "[2001:db8::9]:0", peer, errNotBound},
 		{"private", "10.0.0.9:0", peer, errPrivate},
 		{"private to a private peer", "10.0.0.9:0", netip.MustParseAddrPort("10.0.0.1:443"), nil},
 		{"loopback", "127.0.0.1:0", netip.MustParseAddrPort("127.0.0.1:443"), errNotPublic},

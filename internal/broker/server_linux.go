@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
+
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
 const (
@@ -35,8 +37,9 @@ type Server struct {
 	config   Config
 	policy   policy
 	prove    func(fd int) (proof, error)
-	own      func() ([]netip.Addr, error) // this machine's addresses
-	refusals *rate.Limiter                // of the log
+	own      func() (machine, error)
+	refusals *rate.Limiter // of the log
+	journal  *journal
 
 	mu      sync.Mutex // guards all below, and the calls of the hooks
 	clients int
@@ -51,7 +54,8 @@ type connection struct {
 }
 
 // NewServer returns a server for the connections of the calling thread's network
-// namespace, which must be the manager's.
+// namespace, which must be the manager's. From now on it follows the
+// connections; Serve ends that.
 func NewServer(c Config) (*Server, error) {
 	c, err := c.complete()
 	if err != nil {
@@ -61,41 +65,47 @@ func NewServer(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	j, err := newJournal(c.Manager)
+	if err != nil {
+		return nil, fmt.Errorf("broker: follow the connections: %w", err)
+	}
 	return &Server{
+		journal:  j,
 		config:   c,
 		policy:   policy{allow: c.Allow, subflows: c.Limits.Subflows},
 		prove:    p.prove,
-		own:      interfaceAddrs,
+		own:      thisMachine,
 		refusals: rate.NewLimiter(refusalsLogged, refusalsLogged),
 		users:    make(map[uint32]int),
 		conns:    make(map[uint32]*connection),
 	}, nil
 }
 
-// interfaceAddrs returns the addresses of this machine's interfaces.
-func interfaceAddrs() ([]netip.Addr, error) {
+// thisMachine reads what can be reached at this machine.
+func thisMachine() (m machine, err error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil, err
+		return m, fmt.Errorf("list this machine's addresses: %w", err)
 	}
-	var own []netip.Addr
 	for _, a := range all {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			own = append(own, p.Addr().Unmap())
+			m.addrs = append(m.addrs, p.Addr().Unmap())
 		}
 	}
-	return own, nil
+	m.listeners, err = mptcp.Listeners()
+	return m, err
 }
 
 // Serve serves the clients of l, a listener of network "unixpacket" such as
 // [Listen] returns, until ctx is done; then it returns nil. Before it returns
-// it closes l and ends its clients, whose subflows stay.
+// it closes l and ends its clients, whose subflows stay. It may be called once.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	if network := l.Addr().Network(); network != "unixpacket" {
 		return fmt.Errorf("broker: listener is of network %s, want unixpacket", network)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup // the closer and the sessions
+	var group sync.WaitGroup // the journal, the closer and the sessions
+	group.Go(s.journal.run)
 	group.Go(func() {
 		<-ctx.Done()
 		_ = l.Close() // it may be closed already
@@ -105,6 +115,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		err = nil
 	}
 	cancel()
+	s.journal.events.Close()
 	group.Wait()
 	return err
 }

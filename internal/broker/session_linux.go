@@ -49,18 +49,17 @@ type session struct {
 	writing sync.Mutex // one message and its deadline at a time
 	buffer  []byte     // guarded by writing
 
-	mu        sync.Mutex               // guards all below
-	announced map[uint8]netip.AddrPort // by the peer, by its address id
+	mu   sync.Mutex // guards all below
+	view view       // of the connection
 }
 
 func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
 	return &session{
-		server:    s,
-		conn:      conn,
-		receiver:  receiver{conn: conn},
-		log:       s.config.Log.With("uid", peer.Uid, "pid", peer.Pid),
-		limiter:   rate.NewLimiter(rate.Limit(s.config.Limits.Requests), s.config.Limits.Burst),
-		announced: make(map[uint8]netip.AddrPort),
+		server:   s,
+		conn:     conn,
+		receiver: receiver{conn: conn},
+		log:      s.config.Log.With("uid", peer.Uid, "pid", peer.Pid),
+		limiter:  rate.NewLimiter(rate.Limit(s.config.Limits.Requests), s.config.Limits.Burst),
 	}
 }
 
@@ -136,12 +135,26 @@ func (s *session) attach(ctx context.Context, fd int) (*mptcp.Subscription, erro
 	s.connection = s.server.attach(p.token)
 	s.log = s.log.With("token", fmt.Sprintf("%08x", p.token))
 	s.log.Info("broker client attached", "local", p.local, "remote", p.remote)
-	if err := s.send(ctx, attached{p.token}); err != nil {
+	if err := s.welcome(ctx); err != nil {
 		events.Close()
 		s.server.detach(p.token)
 		return nil, err
 	}
 	return events, nil
+}
+
+// welcome tells the client that it is attached, and what happened before.
+func (s *session) welcome(ctx context.Context) error {
+	if err := s.send(ctx, attached{s.token}); err != nil {
+		return err
+	}
+	s.view = s.server.journal.look(s.token) // pump has not begun
+	for _, e := range s.view.past(s.token) {
+		if err := s.send(ctx, event{e}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // receive reads one message, unless ctx is done.
@@ -205,10 +218,27 @@ func (s *session) execute(r request, fd int) error {
 	case opBackup:
 		return manager.SetBackup(s.token, r.Subflow, r.Backup)
 	case opAnnounce:
-		return manager.Announce(s.token, r.AddrID, r.Addr)
+		return s.announce(r)
 	default:
-		return manager.Remove(s.token, r.AddrID)
+		err := manager.Remove(s.token, r.AddrID)
+		if err == nil {
+			s.server.journal.withdrawn(s.token, r.AddrID)
+		}
+		return err
 	}
+}
+
+// announce announces an address if the connection has room for one more.
+func (s *session) announce(r request) error {
+	j := s.server.journal
+	if !j.room(s.token, r.AddrID) {
+		return refusal{fmt.Errorf("announce %v: %w: %d", r.Addr, errAnnounced, MaxAnnounced)}
+	}
+	err := s.server.config.Manager.Announce(s.token, r.AddrID, r.Addr)
+	if err == nil {
+		j.told(s.token, r.AddrID)
+	}
+	return err
 }
 
 // allow asks the policy. What a client does to subflows that there are is its
@@ -221,9 +251,9 @@ func (s *session) allow(r request, p proof) error {
 			err = s.allowTarget(r.Subflow.Remote, p.remote)
 		}
 	case opAnnounce:
-		var own []netip.Addr
+		var own machine
 		if own, err = s.server.own(); err != nil {
-			return fmt.Errorf("list this machine's addresses: %w", err)
+			return err
 		}
 		err = s.server.policy.announce(r.Addr, p.local, p.remote, own)
 	}
@@ -236,7 +266,7 @@ func (s *session) allow(r request, p proof) error {
 func (s *session) allowTarget(remote, peer netip.AddrPort) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.server.policy.target(remote, peer, s.announced)
+	return s.server.policy.target(remote, peer, s.view.announced)
 }
 
 // pump sends the connection's events until they end, and returns why.
@@ -253,16 +283,11 @@ func (s *session) pump(ctx context.Context, events <-chan mptcp.Event) error {
 	return errManager
 }
 
-// note keeps what the peer announces. There are no more than 256 ids.
+// note keeps what the broker decides by.
 func (s *session) note(e mptcp.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch e.Type {
-	case mptcp.Announced:
-		s.announced[e.RemoteID] = e.Remote
-	case mptcp.Removed:
-		delete(s.announced, e.RemoteID)
-	}
+	s.view.note(e)
 }
 
 // send writes one message, unless ctx is done. It waits for a client that does

@@ -14,7 +14,7 @@ import (
 )
 
 // Version is the version of the protocol that this package speaks.
-const Version = 1
+const Version = 2
 
 const (
 	// MaxMessage is the length of the longest message, octets.
