@@ -51,11 +51,28 @@ type Config struct {
 	// Log gets who attached (user and process id), who was refused, and why.
 	// nil: nothing is logged.
 	Log *slog.Logger
-	// OnAttach is called before the first client of a connection is served, and
-	// OnDetach after its last, for one token after the other. They must not
-	// block nor call the server. nil: not called.
-	OnAttach, OnDetach func(token uint32)
+	// Owner manages the connections that nobody brings; nil: nobody does.
+	Owner Owner
 }
+
+// Owner is who manages the paths of connections that are not brought to the
+// broker. A connection has one owner at a time, the broker's clients or this
+// one, and it is handed over as it is: subflows that the one has made or begun
+// are the other's from then on.
+type Owner interface {
+	// Claim takes a connection away before its first client is told that it is
+	// attached: when Claim returns, no command for the connection is under way,
+	// and none follows until Release.
+	Claim(token uint32)
+	// Release gives it back after the last command of its last client.
+	Release(token uint32)
+}
+
+// nobody is the Owner where there is none.
+type nobody struct{}
+
+func (nobody) Claim(uint32)   {}
+func (nobody) Release(uint32) {}
 
 // complete checks c and fills in the defaults.
 func (c Config) complete() (Config, error) {
@@ -65,10 +82,8 @@ func (c Config) complete() (Config, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	for _, hook := range []*func(uint32){&c.OnAttach, &c.OnDetach} {
-		if *hook == nil {
-			*hook = func(uint32) {}
-		}
+	if c.Owner == nil {
+		c.Owner = nobody{}
 	}
 	for _, p := range c.Allow {
 		if !p.IsValid() {

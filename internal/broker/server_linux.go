@@ -41,7 +41,7 @@ type Server struct {
 	refusals *rate.Limiter // of the log
 	journal  *journal
 
-	mu      sync.Mutex // guards all below, and the calls of the hooks
+	mu      sync.Mutex // guards all below, and the calls of the owner
 	clients int
 	users   map[uint32]int
 	conns   map[uint32]*connection // by token
@@ -221,7 +221,7 @@ func (s *Server) attach(token uint32) *connection {
 	if c == nil {
 		c = new(connection)
 		s.conns[token] = c
-		s.config.OnAttach(token)
+		s.config.Owner.Claim(token)
 	}
 	c.clients++
 	return c
@@ -234,7 +234,7 @@ func (s *Server) detach(token uint32) {
 	c := s.conns[token]
 	if c.clients--; c.clients == 0 {
 		delete(s.conns, token)
-		s.config.OnDetach(token)
+		s.config.Owner.Release(token)
 	}
 }
 

@@ -143,17 +143,15 @@ func TestBrokerEnds(t *testing.T) {
 	}
 }
 
-// hooks records the calls of OnAttach and OnDetach.
+// hooks is an owner that records how connections are handed over.
 type hooks struct {
 	calls chan string
 }
 
-func (h hooks) config() Config {
-	return Config{
-		OnAttach: func(token uint32) { h.calls <- fmt.Sprintf("attach %x", token) },
-		OnDetach: func(token uint32) { h.calls <- fmt.Sprintf("detach %x", token) },
-	}
-}
+func (h hooks) config() Config { return Config{Owner: h} }
+
+func (h hooks) Claim(token uint32)   { h.calls <- fmt.Sprintf("attach %x", token) }
+func (h hooks) Release(token uint32) { h.calls <- fmt.Sprintf("detach %x", token) }
 
 func (h hooks) expect(t *testing.T, want string) {
 	t.Helper()

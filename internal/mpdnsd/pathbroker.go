@@ -80,7 +80,7 @@ func (b *pathBroker) open() (err error) {
 func (b *pathBroker) brokerConfig() broker.Config {
 	c := broker.Config{Manager: b.manager, Limits: b.config.Limits, Allow: b.config.Allow, Log: b.log}
 	if b.service != nil {
-		c.OnAttach, c.OnDetach = b.service.Claim, b.service.Release
+		c.Owner = b.service
 	}
 	return c
 }

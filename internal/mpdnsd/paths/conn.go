@@ -8,7 +8,7 @@ import (
 )
 
 // maxWaiting bounds the announcements that are kept until a connection is
-// established: the kernel's own limit is 8 (MPTCP_PM_ADDR_MAX).
+// established, or given back by another owner: the kernel's own limit is 8 (MPTCP_PM_ADDR_MAX).
 const maxWaiting = 8
 
 // maxRejectedIDs bounds the local ids that are tried in vain on one connection.
@@ -62,6 +62,17 @@ func newConn(token uint32, local, remote netip.AddrPort) *conn {
 		accepted:     make(map[uint8]netip.AddrPort),
 		ids:          make(map[netip.Addr]uint8),
 		rejected:     make(map[uint8]bool),
+	}
+}
+
+// wait keeps an announcement until it can be acted on.
+func (c *conn) wait(a announcement) {
+	i := slices.IndexFunc(c.waiting, func(w announcement) bool { return w.id == a.id })
+	switch {
+	case i >= 0:
+		c.waiting[i] = a
+	case len(c.waiting) < maxWaiting:
+		c.waiting = append(c.waiting, a)
 	}
 }
 

@@ -103,8 +103,8 @@ func (s *state) release(token uint32) []action {
 		return nil
 	}
 	delete(s.claims, token)
-	if c := s.conns[token]; c != nil {
-		return s.advance(c)
+	if c := s.conns[token]; c != nil && c.established {
+		return append(c.withdrawMissing(s.settings), s.established(c)...)
 	}
 	return nil
 }
@@ -127,6 +127,7 @@ func (s *state) event(e mptcp.Event) []action {
 		return s.announced(c, e.RemoteID, e.Remote)
 	case mptcp.Removed:
 		delete(c.accepted, e.RemoteID)
+		c.waiting = slices.DeleteFunc(c.waiting, func(w announcement) bool { return w.id == e.RemoteID })
 	case mptcp.SubflowEstablished:
 		return s.joined(c, e)
 	case mptcp.SubflowClosed:

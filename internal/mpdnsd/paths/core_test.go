@@ -266,6 +266,22 @@ var stories = []struct {
 		{set(2, 1, ep(1, subflow, c2), ep(2, subflow, c3)), ""},
 		{releaseInput(token), "create 10.0.2.2:0>10.1.1.2:80 id 1"},
 	}},
+	{"what happened during a claim", []turn{
+		{set(3, 2, ep(1, signal, c2), ep(2, subflow, c3)), ""},
+		{established, "announce 1 10.0.2.2:0; create 10.0.3.2:0>10.1.1.2:80 id 2"},
+		{claimInput(token), ""},
+		{sub(mptcp.SubflowEstablished, 2, c3, 5, s1), ""}, // begun before, the new owner's now
+		{announce(1, s2), ""},
+		{announce(2, s3), ""},
+		{announce(1, s2), ""},
+		{eventInput{Type: mptcp.Removed, Token: token, RemoteID: 2}, ""},
+		{set(3, 2, ep(2, subflow, c3)), ""},
+		{claimInput(token), ""},
+		{releaseInput(token), ""},
+		{releaseInput(token), "remove 1; create any>10.1.2.2:80 id 0"},
+		{claimInput(token), ""},
+		{releaseInput(token), ""},
+	}},
 	{"the event established was lost", []turn{
 		{set(3, 1, ep(1, subflow, c2)), ""},
 		{created, ""},

@@ -1,6 +1,7 @@
 package paths
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -104,10 +105,8 @@ func fromEndpoint(c *conn, e mptcp.Endpoint, remote netip.AddrPort) flow {
 // the full mesh endpoints if there are any, else from one laminar endpoint if
 // there are any, else from where routing begins.
 func (s *state) announced(c *conn, id uint8, addr netip.AddrPort) []action {
-	if !c.established {
-		if len(c.waiting) < maxWaiting {
-			c.waiting = append(c.waiting, announcement{id, addr})
-		}
+	if !c.established || s.claims[c.token] > 0 {
+		c.wait(announcement{id, addr})
 		return nil
 	}
 	denied := id != 0 && s.deniedCase(c)
@@ -233,6 +232,19 @@ func (c *conn) withdraw(e mptcp.Endpoint) []action {
 		return acts // the peer knows no id of it
 	}
 	return append([]action{{op: opRemove, token: c.token, id: id}}, acts...)
+}
+
+// withdrawMissing takes back what was announced for endpoints that were removed
+// while somebody else owned the connection.
+func (c *conn) withdrawMissing(s settings) []action {
+	var acts []action
+	for _, endpoint := range slices.Sorted(maps.Keys(c.announcedIDs)) {
+		if _, there := s.byID(endpoint); !there {
+			acts = append(acts, action{op: opRemove, token: c.token, id: c.announcedIDs[endpoint]})
+			delete(c.announcedIDs, endpoint)
+		}
+	}
+	return acts
 }
 
 // destroy ends the subflows that begin at an address. Those that are joining
