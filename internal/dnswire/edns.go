@@ -94,7 +94,7 @@ func AppendEDE(dst []byte, code EDE, text string) []byte {
 func Options(raw []byte) iter.Seq2[Option, []byte] {
 	return func(yield func(Option, []byte) bool) {
 		for {
-			code, data, rest, ok := cutOption(raw)
+			code, data, rest, ok := CutOption(raw)
 			if !ok || !yield(code, data) {
 				return
 			}
@@ -113,7 +113,9 @@ func FindOption(raw []byte, code Option) (data []byte, ok bool) {
 	return nil, false
 }
 
-func cutOption(raw []byte) (code Option, data, rest []byte, ok bool) {
+// CutOption returns the first option in raw, the rdata of an OPT record or what CutOption left of it;
+// false if there is none, or it does not fit.
+func CutOption(raw []byte) (code Option, data, rest []byte, ok bool) {
 	if len(raw) < optionHeader {
 		return 0, nil, nil, false
 	}
@@ -131,7 +133,7 @@ func validOptions(raw []byte) bool {
 			return true
 		}
 		var ok bool
-		if _, _, raw, ok = cutOption(raw); !ok {
+		if _, _, raw, ok = CutOption(raw); !ok {
 			return false
 		}
 	}

@@ -6,7 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
+	"runtime/debug"
+	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/upstream"
@@ -25,7 +28,15 @@ type request struct {
 	packet    []byte
 	query     dnswire.Query // its slices point into packet
 	client    netip.AddrPort
+	asked     netip.Addr // this machine's address that was asked
 	transport transport
+	counts    *counters
+
+	begun     time.Time
+	cookie    cookie // to answer with, if hasCookie
+	hasCookie bool
+	keepalive bool          // the client asks how long it may idle
+	extended  dnswire.RCode // the answer's upper bits of the response code
 }
 
 // move makes packet, a copy of the request's, the one that query points into.
@@ -45,57 +56,92 @@ func (r *request) limit(udpSize int) int {
 	return r.query.UDPLimit(udpSize)
 }
 
+// options appends the EDNS options that every answer to r has.
+func (s *Server) replyOptions(dst []byte, r *request) []byte {
+	if r.hasCookie {
+		dst = r.cookie.append(dst)
+	}
+	if r.keepalive {
+		tenths := min(s.options.TCPIdle/(100*time.Millisecond), math.MaxUint16) // RFC 7828 section 3.1
+		dst = dnswire.AppendOption(dst, dnswire.OptionKeepalive, []byte{byte(tenths >> 8), byte(tenths)})
+	}
+	return dst
+}
+
 // answer is the whole way of a packet to its answer, which is appended to dst.
 // Nothing is appended where there is to be no answer. It is what every
 // transport does, in two steps that need not run on one goroutine.
-func (s *Server) answer(ctx context.Context, dst, packet []byte, client netip.AddrPort, t transport) []byte {
-	req := request{packet: packet, client: client, transport: t}
-	out, done := s.begin(dst, &req)
+func (s *Server) answer(ctx context.Context, dst []byte, req *request) []byte {
+	out, done := s.begin(dst, req)
 	if done {
 		return out
 	}
-	return s.finish(ctx, dst, &req)
+	return s.finish(ctx, dst, req)
 }
 
 // begin reads a request and answers it if nobody has to be waited for: what is
 // malformed or refused, and what is in the cache. It reports whether it is
 // done; nothing appended to dst then means no answer. It does not allocate if
-// dst has room. dst must be empty.
+// dst has room. dst must be empty. A panic costs this one answer.
 func (s *Server) begin(dst []byte, req *request) (out []byte, done bool) {
-	var err error
-	if req.query, err = dnswire.ParseQuery(req.packet); err != nil {
-		return s.refuse(dst, req, err), true
+	defer func() {
+		if p := recover(); p != nil {
+			out, done = s.panicked(dst, req, p), true
+		}
+	}()
+	req.counts.queries.Add(1)
+	req.begun = s.options.Now()
+	if out, done = s.screen(dst, req); done {
+		s.done(out, req, "")
+		return out, true
 	}
-	q := &req.query
-	if q.Type.IsMeta() {
-		return s.meta(dst, req), true
-	}
-	source := s.source.Load()
-	var buf [dnswire.MaxKeyLen]byte
-	msg, _, hit := source.Cache.Get(dst, q.AppendKey(buf[:0]), s.options.Now())
-	if !hit {
-		return dst, false
-	}
-	return s.seal(msg, req, false, nil), true
+	return s.fromCache(dst, req)
 }
 
-// refuse answers a request that ParseQuery refuses, with nothing where RFC
-// 1035 and good sense say so: to too little, and to responses.
-func (s *Server) refuse(dst []byte, req *request, err error) []byte {
-	why, ok := err.(dnswire.QueryError) //nolint:errorlint // ParseQuery promises it, and As would allocate
-	if !ok || why.Drop() {
+// fromCache answers from the cache; false if it cannot.
+func (s *Server) fromCache(dst []byte, req *request) (out []byte, hit bool) {
+	var buf [dnswire.MaxKeyLen]byte
+	msg, info, hit := s.source.Load().Cache.Get(dst, req.query.AppendKey(buf[:0]), req.begun)
+	if !hit {
+		req.counts.misses.Add(1)
+		return dst, false
+	}
+	req.counts.hits.Add(1)
+	var options [maxReplyOptions]byte
+	var extra []byte
+	if info.Failure {
+		extra = dnswire.AppendEDE(options[:0], dnswire.EDECachedError, "")
+	}
+	msg = s.seal(msg, req, false, extra)
+	s.done(msg, req, protoCache)
+	return msg, true
+}
+
+// maxReplyOptions is room for a cookie, a keep-alive and an extended error
+// without text.
+const maxReplyOptions = 64
+
+// panicked answers a request that made the code panic, and logs it.
+func (s *Server) panicked(dst []byte, req *request, p any) []byte {
+	req.counts.panics.Add(1)
+	s.options.Log.Error("panic while answering", "panic", p, "client", req.client,
+		"packet", hex.EncodeToString(req.packet), "stack", string(debug.Stack()))
+	if req.query.Header.QR() || len(req.packet) < dnswire.HeaderLen {
 		return dst
 	}
-	return s.reject(dst, req, why.RCode(), nil)
+	out := s.reject(dst, req, dnswire.RCodeServerFailure, dnswire.AppendEDE(nil, dnswire.EDEOther, "internal error"))
+	s.done(out, req, "")
+	return out
 }
 
 // reject makes an answer of a code only, with EDNS options where the client
 // speaks EDNS.
 func (s *Server) reject(dst []byte, req *request, rcode dnswire.RCode, options []byte) []byte {
 	q := &req.query
+	req.extended = rcode &^ 0xf
 	msg := dnswire.AppendReply(dst, q, dnswire.FlagRA, rcode)
 	if q.EDNS.Present || rcode > 0xf {
-		msg = dnswire.AddOPT(msg, s.opt(q, rcode, options))
+		msg = dnswire.AddOPT(msg, s.opt(q, rcode, s.replyOptions(options, req)))
 	}
 	return dnswire.Truncate(msg, req.limit(s.options.UDPSize))
 }
@@ -108,25 +154,6 @@ func (s *Server) opt(q *dnswire.Query, rcode dnswire.RCode, options []byte) dnsw
 		DO:      q.EDNS.DO,
 		Options: options,
 	}
-}
-
-// rfc8482 is the rdata of the HINFO record that stands for "ANY is not
-// answered in full" (RFC 8482 section 4.2), and its TTL in seconds.
-const (
-	rfc8482    = "\x07RFC8482\x00"
-	rfc8482TTL = 3600
-)
-
-// meta answers questions for types that are no data: ANY with the record that
-// RFC 8482 has for it; zone transfers and all else are refused.
-func (s *Server) meta(dst []byte, req *request) []byte {
-	q := &req.query
-	if q.Type != dnswire.TypeANY {
-		return s.reject(dst, req, dnswire.RCodeRefused, dnswire.AppendEDE(nil, dnswire.EDENotSupported, ""))
-	}
-	msg := dnswire.AppendReply(dst, q, dnswire.FlagRA, dnswire.RCodeSuccess)
-	msg = dnswire.AddRR(msg, dnswire.SectionAnswer, nil, dnswire.TypeHINFO, dnswire.ClassINET, rfc8482TTL, []byte(rfc8482))
-	return s.seal(msg, req, false, nil)
 }
 
 // seal makes a reply without OPT the answer to req: its id, its spelling of
@@ -142,7 +169,8 @@ func (s *Server) seal(msg []byte, req *request, authoritative bool, options []by
 	}
 	dnswire.PatchFlags(msg, off, dnswire.FlagQR|dnswire.FlagRA|q.Header.Flags&(dnswire.FlagRD|dnswire.FlagCD))
 	if q.EDNS.Present {
-		msg = dnswire.AddOPT(msg, s.opt(q, 0, options))
+		var buf [maxReplyOptions]byte
+		msg = dnswire.AddOPT(msg, s.opt(q, 0, append(s.replyOptions(buf[:0], req), options...)))
 	}
 	return dnswire.Truncate(msg, req.limit(s.options.UDPSize))
 }
@@ -152,8 +180,7 @@ func (s *Server) seal(msg []byte, req *request, authoritative bool, options []by
 func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []byte) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.options.Log.Error("panic while answering", "panic", p, "packet", hex.EncodeToString(req.packet))
-			out = s.reject(dst, req, dnswire.RCodeServerFailure, nil)
+			out = s.panicked(dst, req, p)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
@@ -169,7 +196,17 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 		return s.failed(dst, req, fmt.Errorf("%s: %v", reply.Server, reply.RCode()))
 	}
 	msg := withoutOPT(append(dst, reply.Msg...))
-	return s.seal(msg, req, reply.Proto == protoZone, extendedError(reply.Msg))
+	out = s.seal(msg, req, reply.Proto == protoZone, extendedError(&reply))
+	s.done(out, req, from(&reply))
+	return out
+}
+
+// from names who gave a reply.
+func from(r *upstream.Reply) string {
+	if r.Server != "" {
+		return r.Server
+	}
+	return r.Proto
 }
 
 // failed answers a question that has no reply, and says why (RFC 8914).
@@ -178,19 +215,30 @@ func (s *Server) failed(dst []byte, req *request, err error) []byte {
 	if s.options.Log.Enabled(context.Background(), slog.LevelDebug) {
 		s.options.Log.Debug("no answer", "question", req.query.Question(), "client", req.client, "error", err)
 	}
-	return s.reject(dst, req, rcode, dnswire.AppendEDE(nil, code, text))
+	out := s.reject(dst, req, rcode, dnswire.AppendEDE(nil, code, text))
+	s.done(out, req, "")
+	return out
 }
 
 // extendedError is the extended error option of a reply (RFC 8914), which is
-// passed on: it says what happened, wherever it did. Nil if there is none.
-func extendedError(msg []byte) []byte {
-	if _, edns, ok := dnswire.FindOPT(msg); ok {
+// passed on: it says what happened, wherever it did. A failure without one gets
+// the name of who gave it. Nil if there is none.
+func extendedError(r *upstream.Reply) []byte {
+	if _, edns, ok := dnswire.FindOPT(r.Msg); ok {
 		if data, ok := dnswire.FindOption(edns.Options, dnswire.OptionEDE); ok {
-			return dnswire.AppendOption(nil, dnswire.OptionEDE, data)
+			return dnswire.AppendOption(nil, dnswire.OptionEDE, data[:min(len(data), maxEDE)])
 		}
 	}
-	return nil
+	switch rcode := r.RCode(); rcode {
+	case dnswire.RCodeSuccess, dnswire.RCodeNameError:
+		return nil
+	default:
+		return dnswire.AppendEDE(nil, dnswire.EDEOther, from(r)+" answered "+rcode.String())
+	}
 }
+
+// maxEDE bounds an extended error that is passed on: code and text, in octets.
+const maxEDE = 2 + 255
 
 // withoutOPT cuts off a reply's OPT record, which speaks of one hop only, and
 // what follows it, as the cache does. msg was checked by who received it.

@@ -153,7 +153,7 @@ func TestSize(t *testing.T) {
 			if tt.edns > 0 {
 				m.SetEdns0(tt.edns, true)
 			}
-			out := s.answer(context.Background(), nil, pack(t, m), client, tt.tr)
+			out := answerTo(s, nil, pack(t, m), tt.tr)
 			var r dns.Msg
 			if err := r.Unpack(out); err != nil {
 				t.Fatal(err)
@@ -182,7 +182,7 @@ func TestHit(t *testing.T) {
 	m := question("wWw.eXample", "A")
 	m.Extra, m.RecursionDesired, m.CheckingDisabled = nil, false, false
 	packet := pack(t, m)
-	req := request{packet: packet, client: client}
+	req := *newRequest(packet, overUDP)
 	out, done := s.begin(make([]byte, 0, 1500), &req)
 	if !done {
 		t.Fatal("not in the cache")
@@ -203,11 +203,11 @@ func TestHit(t *testing.T) {
 func TestHitDoesNotAllocate(t *testing.T) {
 	s := start(t, forwarding(t, dnstest.Start(t, dnstest.Zone("www.example. 300 IN A 192.0.2.7"))), options())
 	packet := pack(t, question("www.example", "A"))
-	s.answer(context.Background(), nil, packet, client, overUDP)
+	answerTo(s, nil, packet, overUDP)
 	out := make([]byte, 0, 1500)
-	req := new(request)
+	req, counts := new(request), new(counters)
 	allocs := testing.AllocsPerRun(100, func() {
-		*req = request{packet: packet, client: client}
+		*req = request{packet: packet, client: client, counts: counts}
 		if _, done := s.begin(out, req); !done {
 			t.Fatal("not in the cache")
 		}
@@ -234,10 +234,10 @@ func TestFailures(t *testing.T) {
 		}, dns.RcodeServerFailure, "No Reachable Authority: no upstream server answered in time"},
 		{"SERVFAIL", func(t *testing.T) *Source {
 			return forwarding(t, dnstest.Start(t, dnstest.Always(dnstest.Action{RCode: dns.RcodeServerFailure})))
-		}, dns.RcodeServerFailure, ""},
+		}, dns.RcodeServerFailure, "Other: * answered SERVFAIL"},
 		{"REFUSED", func(t *testing.T) *Source {
 			return forwarding(t, dnstest.Start(t, dnstest.Always(dnstest.Action{RCode: dns.RcodeRefused})))
-		}, dns.RcodeRefused, ""},
+		}, dns.RcodeRefused, "Other: * answered REFUSED"},
 		{"extended code", func(t *testing.T) *Source {
 			return forwarding(t, dnstest.Start(t, dnstest.Always(dnstest.Action{RCode: dns.RcodeBadCookie})))
 		}, dns.RcodeServerFailure, "*"},
@@ -245,17 +245,26 @@ func TestFailures(t *testing.T) {
 			return &Source{Cache: dnscache.New(dnscache.Config{}), Upstream: upstream.ExchangerFunc(func(context.Context, upstream.Query) (upstream.Reply, error) {
 				panic("as a test")
 			})}
-		}, dns.RcodeServerFailure, ""},
+		}, dns.RcodeServerFailure, "Other: internal error"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := start(t, tt.source(t), options())
 			r := ask(t, s, question("www.example", "TXT"), overUDP)
-			if got := rcodeOf(r); got != tt.rcode || tt.ede != "*" && ede(r) != tt.ede {
+			if got := rcodeOf(r); got != tt.rcode || !matches(tt.ede, ede(r)) {
 				t.Errorf("%s, %q; want %s, %q", dns.RcodeToString[got], ede(r), dns.RcodeToString[tt.rcode], tt.ede)
 			}
 		})
 	}
+}
+
+// matches compares with a text in which one * stands for anything.
+func matches(want, got string) bool {
+	before, after, any := strings.Cut(want, "*")
+	if !any {
+		return want == got
+	}
+	return strings.HasPrefix(got, before) && strings.HasSuffix(got, after)
 }
 
 // TestNoRecursion: without RD, what is local or cached is answered, and
@@ -401,7 +410,7 @@ func FuzzAnswer(f *testing.F) {
 		if tcp {
 			tr, limit = overTCP, dnswire.MaxMessageLen
 		}
-		out := s.answer(context.Background(), nil, packet, client, tr)
+		out := answerTo(s, nil, packet, tr)
 		if len(out) == 0 {
 			return
 		}
@@ -426,12 +435,12 @@ func FuzzAnswer(f *testing.F) {
 func BenchmarkHit(b *testing.B) {
 	s := start(b, forwarding(b, dnstest.Start(b, dnstest.Zone("www.example. 300 IN A 192.0.2.7"))), options())
 	packet := pack(b, question("www.example", "A"))
-	s.answer(context.Background(), nil, packet, client, overUDP)
+	answerTo(s, nil, packet, overUDP)
 	out := make([]byte, 0, 1500)
-	req := new(request)
+	req, counts := new(request), new(counters)
 	b.ReportAllocs()
 	for b.Loop() {
-		*req = request{packet: packet, client: client}
+		*req = request{packet: packet, client: client, counts: counts}
 		if _, done := s.begin(out, req); !done {
 			b.Fatal("not in the cache")
 		}
@@ -444,6 +453,6 @@ func BenchmarkZone(b *testing.B) {
 	out := make([]byte, 0, 1500)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.answer(context.Background(), out, packet, client, overUDP)
+		answerTo(s, out, packet, overUDP)
 	}
 }

@@ -5,84 +5,114 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/af-multipath/mpresolve/internal/udpbatch"
 )
 
-const (
-	// maxReadErrors is how many errors in a row end a UDP loop. Single ones
-	// are an ICMP message about an earlier answer, on some systems.
-	maxReadErrors = 1000
-	// portTries is how often a port that is free for UDP is tried for TCP.
-	portTries = 16
-)
+// portTries is how often a port that is free for UDP is tried for TCP.
+const portTries = 16
 
 // Listener takes questions at one address, over UDP and TCP.
 type Listener struct {
-	s    *Server
-	addr netip.AddrPort
-	udp  *net.UDPConn
-	tcp  *net.TCPListener
+	s         *Server
+	addr      netip.AddrPort
+	loops     []udpLoop // none without UDP
+	tcp       *net.TCPListener
+	tcpCounts []counters // connections take turns
 
 	stopping atomic.Bool
-	loops    sync.WaitGroup // those that take questions
+	running  sync.WaitGroup // what takes questions
 	inFlight sync.WaitGroup // questions that workers have
 
 	mu    sync.Mutex
 	conns map[*tcpConn]struct{} // guarded by mu
+	turn  int                   // of tcpCounts; guarded by mu
 }
 
 // Listen opens an address and begins to take questions there. Port 0 is any
-// port that is free for both UDP and TCP.
+// port that is free for both UDP and TCP. An address that another program has
+// is an error, whatever that program would share.
 func (s *Server) Listen(addr netip.AddrPort) (*Listener, error) {
-	l := &Listener{s: s, conns: make(map[*tcpConn]struct{})}
-	if err := l.open(addr); err != nil {
-		return nil, err
+	udp, tcp, err := open(addr, s.options.Loops)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %v: %w", addr, reason(err))
 	}
+	return s.serve(addr.Addr(), udp, tcp)
+}
+
+// ListenOn begins to take questions from sockets that another opened, such as
+// the service manager, and takes them over. One of them may be nil.
+func (s *Server) ListenOn(udp *net.UDPConn, tcp *net.TCPListener) (*Listener, error) {
+	var conns []*udpbatch.Conn
+	var addr netip.Addr
+	if tcp != nil {
+		addr = tcp.Addr().(*net.TCPAddr).AddrPort().Addr()
+	}
+	if udp != nil {
+		c, err := udpbatch.New(udp)
+		if err != nil {
+			return nil, err
+		}
+		conns, addr = []*udpbatch.Conn{c}, c.Addr().Addr()
+	}
+	return s.serve(addr, conns, tcp)
+}
+
+// serve starts the loops of sockets.
+func (s *Server) serve(addr netip.Addr, udp []*udpbatch.Conn, tcp *net.TCPListener) (*Listener, error) {
+	l := &Listener{
+		s: s, tcp: tcp, conns: make(map[*tcpConn]struct{}),
+		loops: make([]udpLoop, len(udp)), tcpCounts: make([]counters, s.options.Loops),
+	}
+	var port uint16
+	if tcp != nil {
+		port = tcp.Addr().(*net.TCPAddr).AddrPort().Port()
+	}
+	for i, c := range udp {
+		port = c.Addr().Port()
+		l.loops[i].l, l.loops[i].conn = l, c
+	}
+	l.addr = netip.AddrPortFrom(addr, port)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		l.close()
 		return nil, net.ErrClosed
 	}
-	s.listeners[l.addr] = l
-	l.loops.Go(l.serveUDP)
-	l.loops.Go(l.serveTCP)
+	s.listeners[l] = struct{}{}
+	for i := range l.loops {
+		l.running.Go(l.loops[i].serve)
+	}
+	if tcp != nil {
+		l.running.Go(l.serveTCP)
+	}
 	return l, nil
 }
 
-// open opens both sockets on one port. [::] is IPv6 only, so that 0.0.0.0 can
+// open opens the sockets of one port. [::] is IPv6 only, so that 0.0.0.0 can
 // stand beside it.
-func (l *Listener) open(addr netip.AddrPort) (err error) {
-	udp, tcp := "udp6", "tcp6"
+func open(addr netip.AddrPort, loops int) (udp []*udpbatch.Conn, tcp *net.TCPListener, err error) {
+	network := "tcp6"
 	if addr.Addr().Is4() {
-		udp, tcp = "udp4", "tcp4"
+		network = "tcp4"
 	}
 	for range portTries {
-		l.udp, err = net.ListenUDP(udp, net.UDPAddrFromAddrPort(addr))
-		if err != nil {
-			return fmt.Errorf("listening on %v: %w", addr, reason(err))
+		if udp, err = udpbatch.Listen(addr, loops); err != nil {
+			return nil, nil, err
 		}
-		l.addr = netip.AddrPortFrom(addr.Addr(), l.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port())
-		if addr.Addr().IsUnspecified() {
-			err = rememberDestination(l.udp, addr.Addr().Is4())
-		}
-		if err != nil {
-			_ = l.udp.Close() // nothing was sent
-			break
-		}
-		l.tcp, err = net.ListenTCP(tcp, net.TCPAddrFromAddrPort(l.addr))
+		tcp, err = net.ListenTCP(network, net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr.Addr(), udp[0].Addr().Port())))
 		if err == nil {
-			return nil
+			return udp, tcp, nil
 		}
-		_ = l.udp.Close() // nothing was sent
+		udpbatch.Close(udp)
 		if addr.Port() != 0 {
 			break
 		}
 	}
-	return fmt.Errorf("listening on %v: %w", addr, reason(err))
+	return nil, nil, err
 }
 
 // reason is an error of package net without the address that it repeats.
@@ -100,19 +130,26 @@ func (l *Listener) Addr() netip.AddrPort { return l.addr }
 // Close stops taking questions at this address, and returns when those taken
 // are answered.
 func (l *Listener) Close() {
-	l.s.mu.Lock()
-	delete(l.s.listeners, l.addr)
-	l.s.mu.Unlock()
 	l.stop()
 	l.drain()
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	if _, open := l.s.listeners[l]; open {
+		delete(l.s.listeners, l)
+		l.addStats(&l.s.past)
+	}
 }
 
 // stop ends all reading; answers still go out.
 func (l *Listener) stop() {
 	l.stopping.Store(true)
 	past := time.Unix(1, 0)
-	_ = l.udp.SetReadDeadline(past) // fails on a closed socket only
-	_ = l.tcp.Close()
+	for i := range l.loops {
+		_ = l.loops[i].conn.UDP().SetReadDeadline(past) // fails on a closed socket only
+	}
+	if l.tcp != nil {
+		_ = l.tcp.Close()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.conns {
@@ -122,7 +159,7 @@ func (l *Listener) stop() {
 
 // drain waits until all questions taken are answered, and closes the sockets.
 func (l *Listener) drain() {
-	l.loops.Wait()
+	l.running.Wait()
 	l.inFlight.Wait()
 	l.close()
 }
@@ -137,56 +174,62 @@ func (l *Listener) abort() {
 }
 
 func (l *Listener) close() {
-	_ = l.udp.Close()
-	_ = l.tcp.Close()
-}
-
-// datagram is one request over UDP and the way back.
-type datagram struct {
-	client  netip.AddrPort
-	control []byte // what rememberDestination asks for; empty unless the listener's address is a wildcard
-}
-
-// serveUDP reads datagrams and answers what can be answered at once.
-func (l *Listener) serveUDP() {
-	in := make([]byte, maxQuery)
-	out := make([]byte, 0, maxQuery)
-	control := make([]byte, maxControl)
-	for errs := 0; errs < maxReadErrors; {
-		n, cn, _, client, err := l.udp.ReadMsgUDPAddrPort(in, control)
-		if l.stopping.Load() || errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			errs++
-			continue
-		}
-		errs = 0
-		l.take(out, in[:n], datagram{client, control[:cn]})
+	for i := range l.loops {
+		_ = l.loops[i].conn.UDP().Close()
 	}
-	l.s.options.Log.Error("reading over udp fails again and again, giving up", "listen", l.addr)
+	if l.tcp != nil {
+		_ = l.tcp.Close()
+	}
+}
+
+// udpLoop is one of a Listener's UDP sockets, with the goroutine that reads it.
+type udpLoop struct {
+	l      *Listener
+	conn   *udpbatch.Conn
+	req    request // the one in hand
+	counts counters
+}
+
+// serve answers until the listener stops.
+func (u *udpLoop) serve() {
+	if err := u.conn.Serve(u.take); !u.l.stopping.Load() && !errors.Is(err, net.ErrClosed) {
+		u.l.s.options.Log.Error("giving up udp", "listen", u.l.addr, "error", err)
+	}
 }
 
 // take answers one datagram, or gives it to a worker. If all are busy it is
 // dropped: its client will ask again.
-func (l *Listener) take(out, packet []byte, d datagram) {
-	req := request{packet: packet, client: d.client, transport: overUDP}
-	out, done := l.s.begin(out, &req)
-	if done {
-		l.send(out, d)
-		return
+func (u *udpLoop) take(dst, packet []byte, from udpbatch.Peer) []byte {
+	s := u.l.s
+	u.req = request{packet: packet, client: from.Addr, asked: u.asked(&from), transport: overUDP, counts: &u.counts}
+	out, done := s.begin(dst, &u.req)
+	if !done {
+		u.later(&u.req, from)
+		return nil
 	}
-	d.control = slices.Clone(d.control)
-	l.inFlight.Add(1)
-	if !l.s.try(l.s.newJob(&req, func(msg []byte) { l.send(msg, d); l.inFlight.Done() })) {
-		l.inFlight.Done()
-	}
+	return out
 }
 
-// send sends an answer, if there is one. Whether it arrives is the client's
-// concern.
-func (l *Listener) send(msg []byte, d datagram) {
-	if len(msg) > 0 {
-		_, _, _ = l.udp.WriteMsgUDPAddrPort(msg, d.control, d.client)
+// asked is this machine's address that a datagram was sent to.
+func (u *udpLoop) asked(from *udpbatch.Peer) netip.Addr {
+	if a := from.Asked(); a.IsValid() {
+		return a
+	}
+	return u.l.addr.Addr()
+}
+
+// later has a worker answer.
+func (u *udpLoop) later(req *request, from udpbatch.Peer) {
+	l := u.l
+	l.inFlight.Add(1)
+	job := l.s.newJob(req, func(msg []byte) {
+		if len(msg) > 0 {
+			u.conn.Send(msg, from)
+		}
+		l.inFlight.Done()
+	})
+	if !l.s.try(job) {
+		req.drop(DropBusy)
+		l.inFlight.Done()
 	}
 }

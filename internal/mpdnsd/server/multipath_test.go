@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -223,6 +222,6 @@ func BenchmarkMultipathZone(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		source.Cache.Flush()
-		s.answer(context.Background(), nil, packet, client, overUDP)
+		answerTo(s, nil, packet, overUDP)
 	}
 }

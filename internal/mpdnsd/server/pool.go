@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type pool[T any] struct {
 	room chan struct{} // one element for each running worker
 	done chan struct{}
 	new  func() func(T)
+	busy atomic.Int64 // workers with work
 	wg   sync.WaitGroup
 }
 
@@ -64,7 +66,12 @@ func (p *pool[T]) wait(ctx context.Context, t T) bool {
 func (p *pool[T]) start(first T) {
 	p.wg.Go(func() {
 		defer func() { <-p.room }()
-		do := p.new()
+		work := p.new()
+		do := func(t T) {
+			p.busy.Add(1)
+			defer p.busy.Add(-1)
+			work(t)
+		}
 		do(first)
 		idle := time.NewTimer(workerIdle)
 		defer idle.Stop()

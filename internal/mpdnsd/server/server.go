@@ -9,7 +9,9 @@
 // client asks again, and a TCP connection is not read further.
 //
 // UDP and TCP differ in framing and in the answer's size limit only: both go
-// through the same two steps, begin and finish, which answer puts together.
+// through the same two steps, begin and finish, which answer puts together. So
+// every check that a client meets is met on every transport; but for the rate
+// limit, which is about addresses that nobody has proven.
 package server
 
 import (
@@ -17,6 +19,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,9 +32,6 @@ const (
 	// answerTimeout bounds the work on one question, whatever the upstream
 	// servers' own time-outs add up to. Stub resolvers give up at 5 to 10 s.
 	answerTimeout = 7 * time.Second
-
-	// maxQuery is the longest request read, in octets.
-	maxQuery = dnswire.MaxMessageLen
 
 	// maxKeptBuffer is the largest buffer that a worker keeps between answers.
 	maxKeptBuffer = 16 << 10
@@ -48,7 +48,8 @@ const (
 )
 
 // Options are a Server's limits; package config has their meaning, bounds and
-// defaults. The zero value is not usable.
+// defaults. UDPSize, Outstanding, TCPConnections, TCPIdle and Log must be set;
+// the zero value of each other field is its default.
 type Options struct {
 	UDPSize        int // octets
 	Outstanding    int
@@ -56,6 +57,45 @@ type Options struct {
 	TCPIdle        time.Duration
 	Log            *slog.Logger
 	Now            func() time.Time // nil: time.Now
+
+	// Loops is the number of UDP sockets and loops of each address, where the
+	// system can spread clients over several. 0: GOMAXPROCS; at most MaxLoops.
+	Loops int
+	// TCPPerClient bounds the connections of one IPv4 address or IPv6 /64.
+	// 0: half of TCPConnections, so that nobody can take them all.
+	TCPPerClient int
+	// Allow are the clients that get answers; others get REFUSED (extended
+	// error 18). nil: this machine only.
+	Allow []netip.Prefix
+	// Limit bounds the answers over UDP by client prefix. Zero: no limit.
+	Limit RateLimit
+	// Version and Hostname answer version.bind and version.server, hostname.bind
+	// and id.server, of class CHAOS (RFC 4892). "": REFUSED.
+	Version, Hostname string
+	// CookieSecret is the key of the server's DNS cookies (RFC 9018). nil: a
+	// random one, which is right for a server that stands alone.
+	CookieSecret *[16]byte
+	// Query is told of each answer, by the goroutine that made it: it must not
+	// wait. nil costs nothing.
+	Query func(Event)
+}
+
+// MaxLoops is the greatest Options.Loops.
+const MaxLoops = 256
+
+// complete returns o with its defaults filled in.
+func (o Options) complete() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Loops <= 0 {
+		o.Loops = runtime.GOMAXPROCS(0)
+	}
+	o.Loops = min(o.Loops, MaxLoops)
+	if o.TCPPerClient <= 0 {
+		o.TCPPerClient = max(1, o.TCPConnections/2)
+	}
+	return o
 }
 
 // Server answers questions that its listeners take. It is made by New, takes
@@ -73,22 +113,35 @@ type Server struct {
 	locals  *pool[*job] // for local names when misses is full
 	pairs   *pool[pair]
 	buffers sync.Pool // of *[]byte: copies of requests that wait for a worker
+	frames  sync.Pool // of *[]byte: answers of one TCP connection on their way out
+	allowed allowed
+	limiter *limiter // nil: none
+	cookies cookies
 
-	tcpConns  atomic.Int64 // open connections, of all listeners
-	tcpQueued atomic.Int64 // octets of answers that clients have not read
+	tcpConns   atomic.Int64 // open connections, of all listeners
+	tcpQueued  atomic.Int64 // octets of answers that clients have not read
+	tcpRefused atomic.Uint64
 
 	mu        sync.Mutex
-	closed    bool                         // guarded by mu
-	listeners map[netip.AddrPort]*Listener // by real address; guarded by mu
+	closed    bool                   // guarded by mu
+	listeners map[*Listener]struct{} // guarded by mu
+	clients   map[netip.Addr]int     // TCP connections by clientKey; guarded by mu
+	past      Stats                  // of listeners that are closed; guarded by mu
 }
 
 // New makes a server that answers from source.
 func New(source *Source, o Options) *Server {
-	if o.Now == nil {
-		o.Now = time.Now
+	o = o.complete()
+	s := &Server{
+		options:   o,
+		allowed:   newAllowed(o.Allow),
+		limiter:   newLimiter(o.Limit),
+		cookies:   newCookies(o.CookieSecret),
+		listeners: make(map[*Listener]struct{}),
+		clients:   make(map[netip.Addr]int),
 	}
-	s := &Server{options: o, listeners: make(map[netip.AddrPort]*Listener)}
 	s.buffers.New = func() any { return new([]byte) }
+	s.frames.New = func() any { b := make([]byte, 0, framesLen); return &b }
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.misses = newPool(o.Outstanding, s.newWorker)
 	s.locals = newPool(localWorkers, s.newWorker)
@@ -107,7 +160,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	var all []*Listener
-	for _, l := range s.listeners {
+	for l := range s.listeners {
 		all = append(all, l)
 	}
 	s.mu.Unlock()

@@ -32,7 +32,7 @@ var client = netip.MustParseAddrPort("127.0.0.1:4000") // constant in all but na
 // options are small limits.
 func options() Options {
 	return Options{
-		UDPSize: 1232, Outstanding: 64, TCPConnections: 8, TCPIdle: 5 * time.Second,
+		UDPSize: 1232, Outstanding: 64, TCPConnections: 8, TCPPerClient: 8, TCPIdle: 5 * time.Second,
 		Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -129,7 +129,7 @@ func ask(t testing.TB, s *Server, m *dns.Msg, tr transport) *dns.Msg {
 
 func askRaw(t testing.TB, s *Server, packet []byte, tr transport) *dns.Msg {
 	t.Helper()
-	out := s.answer(context.Background(), nil, packet, client, tr)
+	out := answerTo(s, nil, packet, tr)
 	if len(out) == 0 {
 		return nil
 	}
@@ -138,6 +138,16 @@ func askRaw(t testing.TB, s *Server, packet []byte, tr transport) *dns.Msg {
 		t.Fatalf("answer %x: %v", out, err)
 	}
 	return r
+}
+
+// newRequest is a packet of client's.
+func newRequest(packet []byte, tr transport) *request {
+	return &request{packet: packet, client: client, transport: tr, counts: new(counters)}
+}
+
+// answerTo is the whole way of a packet.
+func answerTo(s *Server, dst, packet []byte, tr transport) []byte {
+	return s.answer(context.Background(), dst, newRequest(packet, tr))
 }
 
 // answers writes the answer section, one record after another.

@@ -22,6 +22,7 @@ const (
 	protoHosts   = "hosts"
 	protoSpecial = "special"
 	protoMerged  = "multipath"
+	protoCache   = "cache"
 )
 
 // maxZoneHops is how often an alias may lead from one local zone to another.

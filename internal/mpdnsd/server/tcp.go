@@ -27,20 +27,38 @@ const (
 	maxTCPQueued = 64 << 20
 	// lengthLen is the length of a message's length (RFC 1035 section 4.2.2).
 	lengthLen = 2
+	// readerLen is what a connection reads at a time, in octets; it has room
+	// for some eighty questions. A longer message gets memory of its own.
+	readerLen = 4096
+	// framesLen is the room for answers that are sent at once, and framesFull how
+	// many octets of it make them be sent.
+	framesLen  = 64 << 10
+	framesFull = framesLen / 2
 )
 
-// tcpConn is one client's connection. Its reader goroutine takes questions,
-// its writer sends answers as they come, in any order (RFC 7766 section 6.2.1.1).
+// tcpConn is one client's connection. Its reader goroutine takes questions and
+// answers what it can at once: all that one wake-up brought is answered by one
+// write. What workers answer, a writer goroutine sends, in any order (RFC 7766
+// section 6.2.1.1); it is started with the first such question.
 type tcpConn struct {
-	l       *Listener
-	net     *net.TCPConn
-	client  netip.AddrPort
-	slots   chan struct{}  // one element for each question not yet answered
-	out     chan []byte    // answers; as many fit as there are slots
+	l      *Listener
+	net    *net.TCPConn
+	client netip.AddrPort
+	asked  netip.Addr
+	counts *counters
+
+	in     *bufio.Reader
+	used   int     // octets of in that the last message had
+	long   []byte  // a message that in has no room for
+	frames *[]byte // answers not yet sent, from Server.frames; nil: none
+
+	slots   chan struct{}  // one element for each question not yet answered by a worker
+	out     chan []byte    // workers' answers; as many fit as there are slots; nil before the first
+	writer  sync.WaitGroup // the writer, if there is one
 	pending sync.WaitGroup // questions that workers have
 }
 
-// serveTCP accepts connections up to the limit; those above it are closed.
+// serveTCP accepts connections up to the limits; those above are closed.
 func (l *Listener) serveTCP() {
 	for {
 		c, err := l.tcp.AcceptTCP()
@@ -56,12 +74,40 @@ func (l *Listener) serveTCP() {
 			}
 			continue
 		}
-		if l.s.tcpConns.Add(1) > int64(l.s.options.TCPConnections) {
-			l.s.tcpConns.Add(-1)
+		client := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+		if !l.s.enter(client.Addr()) {
+			l.s.tcpRefused.Add(1)
 			_ = c.Close()
 			continue
 		}
-		l.loops.Go(func() { l.serveConn(c) })
+		l.running.Go(func() {
+			defer l.s.leave(client.Addr())
+			l.serveConn(c, client)
+		})
+	}
+}
+
+// enter takes a place for a client's connection; false if there is none.
+func (s *Server) enter(client netip.Addr) bool {
+	key := clientKey(client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tcpConns.Load() >= int64(s.options.TCPConnections) || s.clients[key] >= s.options.TCPPerClient {
+		return false
+	}
+	s.tcpConns.Add(1)
+	s.clients[key]++
+	return true
+}
+
+// leave gives the place back.
+func (s *Server) leave(client netip.Addr) {
+	key := clientKey(client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tcpConns.Add(-1)
+	if s.clients[key]--; s.clients[key] == 0 {
+		delete(s.clients, key)
 	}
 }
 
@@ -81,77 +127,162 @@ func (l *Listener) pause(err error) bool {
 }
 
 // serveConn serves one connection until the client is done, idle or too slow.
-func (l *Listener) serveConn(conn *net.TCPConn) {
+func (l *Listener) serveConn(conn *net.TCPConn, client netip.AddrPort) {
 	c := &tcpConn{
-		l:      l,
-		net:    conn,
-		client: conn.RemoteAddr().(*net.TCPAddr).AddrPort(),
-		slots:  make(chan struct{}, maxPipelined),
-		out:    make(chan []byte, maxPipelined),
+		l: l, net: conn, client: client,
+		asked: conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr(),
+		in:    bufio.NewReaderSize(conn, readerLen),
+		slots: make(chan struct{}, maxPipelined),
 	}
 	l.mu.Lock()
 	l.conns[c] = struct{}{}
+	c.counts = &l.tcpCounts[l.turn%len(l.tcpCounts)]
+	l.turn++
 	l.mu.Unlock()
-	var writer sync.WaitGroup
-	writer.Go(c.write)
 
 	c.read()
+	_ = c.flush() // what was answered before the end
 	c.pending.Wait()
-	close(c.out)
-	writer.Wait()
+	if c.out != nil {
+		close(c.out)
+		c.writer.Wait()
+	}
 	_ = conn.Close()
 
 	l.mu.Lock()
 	delete(l.conns, c)
 	l.mu.Unlock()
-	l.s.tcpConns.Add(-1)
 }
 
 // read takes questions until the connection's end.
 func (c *tcpConn) read() {
-	in := bufio.NewReader(c.net)
-	var packet, out []byte
+	var req request
 	for {
-		var err error
-		if packet, err = c.next(in, packet); err != nil {
+		packet, err := c.next()
+		if err != nil {
 			return
 		}
-		c.slots <- struct{}{} // the writer frees them, and fails where the client does not read
-		req := request{packet: packet, client: c.client, transport: overTCP}
-		var done bool
-		out, done = c.l.s.begin(out[:0], &req)
-		if done {
-			c.deliver(out)
-			continue
+		req = request{packet: packet, client: c.client, asked: c.asked, transport: overTCP, counts: c.counts}
+		if c.frames == nil {
+			c.frames = c.l.s.frames.Get().(*[]byte)
 		}
-		c.pending.Add(1)
-		if !c.l.s.wait(c.l.s.newJob(&req, c.send)) {
-			c.send(nil)
+		at := len(*c.frames) + lengthLen
+		out, done := c.l.s.begin((*c.frames)[at:at], &req)
+		if done {
+			err = c.keep(out)
+		} else {
+			err = c.later(&req)
+		}
+		if err != nil {
+			return
 		}
 	}
 }
 
-// next reads one message into buf, which it may replace by a larger one.
-func (c *tcpConn) next(in *bufio.Reader, buf []byte) ([]byte, error) {
-	if err := c.deadline(c.l.s.options.TCPIdle); err != nil {
+// keep puts an answer behind those not yet sent, where it stands already if it
+// fitted.
+func (c *tcpConn) keep(msg []byte) error {
+	*c.frames = appendFrame(*c.frames, msg)
+	if len(*c.frames) >= framesFull {
+		return c.flush()
+	}
+	return nil
+}
+
+// flush sends the answers that are ready, with their lengths in one segment
+// (RFC 7766 section 8). It waits for a client that does not read, up to
+// writeTimeout, and so does not read on either.
+func (c *tcpConn) flush() error {
+	if c.frames == nil {
+		return nil
+	}
+	b := c.frames
+	c.frames = nil
+	var err error
+	if len(*b) > 0 {
+		err = c.send(*b)
+	}
+	if *b = (*b)[:0]; cap(*b) == framesLen {
+		c.l.s.frames.Put(b)
+	}
+	return err
+}
+
+// send writes to the connection.
+func (c *tcpConn) send(b []byte) error {
+	if err := c.net.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	_, err := c.net.Write(b)
+	return err
+}
+
+// next returns the next message, which is valid until the call after.
+func (c *tcpConn) next() ([]byte, error) {
+	_, _ = c.in.Discard(c.used) // it was read before
+	c.used = 0
+	if n, ok := c.buffered(); ok {
+		return c.message(n)
+	}
+	if err := c.flush(); err != nil {
 		return nil, err
 	}
-	var length [lengthLen]byte
-	if _, err := io.ReadFull(in, length[:]); err != nil {
+	if c.in.Buffered() == 0 {
+		if err := c.wait(c.l.s.options.TCPIdle); err != nil {
+			return nil, err
+		}
+	}
+	if n, ok := c.buffered(); ok {
+		return c.message(n)
+	}
+	if err := c.deadline(min(frameTimeout, c.l.s.options.TCPIdle)); err != nil {
 		return nil, err
 	}
-	n := int(binary.BigEndian.Uint16(length[:]))
+	length, err := c.in.Peek(lengthLen)
+	if err != nil {
+		return nil, err
+	}
+	return c.message(int(binary.BigEndian.Uint16(length)))
+}
+
+// wait waits for the first octet of a message.
+func (c *tcpConn) wait(d time.Duration) error {
+	if err := c.deadline(d); err != nil {
+		return err
+	}
+	_, err := c.in.Peek(1)
+	return err
+}
+
+// buffered returns the length of the next message, if all of it was read.
+func (c *tcpConn) buffered() (n int, ok bool) {
+	if c.in.Buffered() < lengthLen {
+		return 0, false
+	}
+	length, _ := c.in.Peek(lengthLen) // it is there
+	n = int(binary.BigEndian.Uint16(length))
+	return n, c.in.Buffered() >= lengthLen+n
+}
+
+// message reads a message of n octets behind its length.
+func (c *tcpConn) message(n int) ([]byte, error) {
 	if n < dnswire.HeaderLen {
 		return nil, io.ErrUnexpectedEOF // no DNS message: nothing that follows is to be trusted
 	}
-	if err := c.deadline(frameTimeout); err != nil {
-		return nil, err
+	if lengthLen+n <= readerLen {
+		b, err := c.in.Peek(lengthLen + n)
+		if err != nil {
+			return nil, err
+		}
+		c.used = lengthLen + n
+		return b[lengthLen:], nil
 	}
-	if cap(buf) < n {
-		buf = make([]byte, n)
+	_, _ = c.in.Discard(lengthLen) // it is there
+	if cap(c.long) < n {
+		c.long = make([]byte, n)
 	}
-	_, err := io.ReadFull(in, buf[:n])
-	return buf[:n], err
+	_, err := io.ReadFull(c.in, c.long[:n])
+	return c.long[:n], err
 }
 
 // deadline bounds the next read. When the listener stops, it fails: whoever
@@ -166,15 +297,36 @@ func (c *tcpConn) deadline(d time.Duration) error {
 	return nil
 }
 
-// send is deliver for a worker.
-func (c *tcpConn) send(msg []byte) {
-	c.deliver(msg)
-	c.pending.Done()
+// later has a worker answer. Before it waits for anyone, it sends what is ready.
+func (c *tcpConn) later(req *request) error {
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		if err := c.flush(); err != nil {
+			return err
+		}
+		c.slots <- struct{}{} // the writer frees them, and fails where the client does not read
+	}
+	if c.out == nil {
+		c.out = make(chan []byte, maxPipelined)
+		c.writer.Go(c.write)
+	}
+	c.pending.Add(1)
+	job := c.l.s.newJob(req, c.deliver)
+	if c.l.s.try(job) {
+		return nil
+	}
+	err := c.flush()
+	if err != nil || !c.l.s.wait(job) {
+		c.deliver(nil)
+	}
+	return err
 }
 
-// deliver queues an answer for the writer; there is room for as many as there
-// are slots. msg is copied; an empty one only frees the slot.
+// deliver queues a worker's answer for the writer; there is room for as many as
+// there are slots. msg is copied; an empty one only frees the slot.
 func (c *tcpConn) deliver(msg []byte) {
+	defer c.pending.Done()
 	msg = bytes.Clone(msg)
 	if len(msg) > 0 && c.l.s.tcpQueued.Add(int64(len(msg))) > maxTCPQueued {
 		_ = c.net.Close() // reader and writer end; the writer empties the queue
@@ -182,36 +334,39 @@ func (c *tcpConn) deliver(msg []byte) {
 	c.out <- msg
 }
 
-// write sends answers until there are no more, several in one segment where
-// they are ready together (RFC 7766 section 8: length and message in one).
+// write sends workers' answers until there are no more, together where they
+// are ready together.
 func (c *tcpConn) write() {
-	w := bufio.NewWriter(c.net)
+	var frames []byte
 	broken := false
 	for msg := range c.out {
-		if len(msg) > 0 {
-			if !broken {
-				broken = !c.put(w, msg)
-			}
-			c.l.s.tcpQueued.Add(-int64(len(msg)))
+		frames = appendFrame(frames[:0], msg)
+		octets, count := len(msg), 1
+		for ; len(c.out) > 0 && len(frames) < framesFull; count++ {
+			msg = <-c.out
+			frames = appendFrame(frames, msg)
+			octets += len(msg)
 		}
-		<-c.slots
-		if len(c.out) == 0 && !broken {
-			broken = w.Flush() != nil
+		if !broken && len(frames) > 0 {
+			broken = c.send(frames) != nil
+		}
+		c.l.s.tcpQueued.Add(-int64(octets))
+		for range count {
+			<-c.slots
 		}
 		if broken {
 			_ = c.net.Close() // so that the reader ends
 		}
+		if cap(frames) > maxKeptBuffer {
+			frames = nil
+		}
 	}
 }
 
-// put writes one framed message.
-func (c *tcpConn) put(w *bufio.Writer, msg []byte) bool {
-	if err := c.net.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return false
+// appendFrame appends a message and its length; nothing for no message.
+func appendFrame(dst, msg []byte) []byte {
+	if len(msg) == 0 {
+		return dst
 	}
-	var length [lengthLen]byte
-	binary.BigEndian.PutUint16(length[:], uint16(len(msg)))
-	_, err1 := w.Write(length[:])
-	_, err2 := w.Write(msg)
-	return err1 == nil && err2 == nil
+	return append(binary.BigEndian.AppendUint16(dst, uint16(len(msg))), msg...)
 }

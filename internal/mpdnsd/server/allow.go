@@ -1,0 +1,35 @@
+package server
+
+import (
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+)
+
+// allowed is the set of clients that get answers.
+type allowed struct {
+	prefixes *bart.Lite // nil: this machine only
+}
+
+// newAllowed copies the prefixes; nil stands for this machine.
+func newAllowed(prefixes []netip.Prefix) allowed {
+	if prefixes == nil {
+		return allowed{}
+	}
+	table := new(bart.Lite)
+	for _, p := range prefixes {
+		table.Insert(p.Masked())
+	}
+	return allowed{table}
+}
+
+// has reports whether a client that asked at one of this machine's addresses may ask. This machine
+// is known by loopback addresses, and by asking from the address that it asks at: what has one of
+// its own addresses as destination has the same as source, if nothing else is chosen.
+func (a allowed) has(client, asked netip.Addr) bool {
+	client = client.Unmap().WithZone("")
+	if a.prefixes == nil {
+		return client.IsLoopback() || client == asked.Unmap().WithZone("")
+	}
+	return a.prefixes.Contains(client)
+}
