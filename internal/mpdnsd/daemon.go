@@ -41,6 +41,7 @@ type daemon struct {
 	// 0 where it has not.
 	memoryBefore int64
 	paths        *pathBroker                           // nil where it is off
+	handed       []netip.AddrPort                      // where the service manager opened sockets for questions
 	listeners    map[netip.AddrPort][]*server.Listener // by the address configured, which several may share if its port is 0
 }
 
@@ -62,6 +63,10 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	d.level.Set(set.config.LogLevel)
 	d.limitMemory(&set.config)
 	d.limitFiles(&set.config)
+	handed, others, err := d.takeHanded(set)
+	if err != nil {
+		return err
+	}
 	s := set.config.Server
 	d.server = server.New(d.source(set), server.Options{
 		UDPSize:        s.UDPSize,
@@ -72,10 +77,13 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	})
 	d.setup = set
 	defer d.shutdown()
-	if err := d.listen(set.config.Listen); err != nil {
+	if err := d.listenHanded(handed); err != nil {
 		return err
 	}
-	if err := d.openPaths(set); err != nil {
+	if err := d.relisten(set.config.Listen); err != nil {
+		return err
+	}
+	if err := d.openPaths(set, others); err != nil {
 		return err
 	}
 	if err := d.admin.open(ctx, set); err != nil {
@@ -109,12 +117,9 @@ func (d *daemon) loop(ctx context.Context, reload <-chan os.Signal) {
 	}
 }
 
-// openPaths begins to serve other programs' connections, if that is on.
-func (d *daemon) openPaths(set *setup) error {
-	files, err := handedFiles(os.Getenv, os.Getpid())
-	if err != nil {
-		return fmt.Errorf("service manager: %w", err)
-	}
+// openPaths begins to serve other programs' connections, if that is on. files are
+// those handed over that are not for questions.
+func (d *daemon) openPaths(set *setup, files []*os.File) error {
 	handed, err := pathsSocket(files)
 	switch {
 	case err != nil:
@@ -305,6 +310,7 @@ func (d *daemon) applyReload() error {
 	if err != nil {
 		return err
 	}
+	d.replaceListen(set)
 	if err := d.relisten(set.config.Listen); err != nil {
 		return err
 	}
