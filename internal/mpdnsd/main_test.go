@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
 		"mpdnsd":      func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
 		"pathprogram": programMain,
+		"goresolve":   goResolveMain,
 	})
 }
 

@@ -4,3 +4,6 @@ package mpdnsd
 
 // programMain has nothing to do where there is no lab.
 func programMain() {}
+
+// goResolveMain is for the lab too.
+func goResolveMain() {}
