@@ -233,7 +233,7 @@ func (d *demoLab) startDNS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	authoritative := []string{"--listen", "192.0.2.53:53", "--upstream", "203.0.113.254", "--zone", demoZone + "=" + d.dir + "/demo.example.zone"}
+	authoritative := []string{"--listen", "192.0.2.53:53", "--allow", "198.18.1.0/24", "--upstream", "203.0.113.254", "--zone", demoZone + "=" + d.dir + "/demo.example.zone"}
 	if err := d.startDaemon(ctx, host.Start, authoritative); err != nil {
 		return err
 	}

@@ -69,6 +69,7 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	}
 	s := set.config.Server
 	d.server = server.New(d.source(set), server.Options{
+		Allow:          set.config.Allow,
 		UDPSize:        s.UDPSize,
 		Outstanding:    s.Outstanding,
 		TCPConnections: s.TCPConnections,
@@ -315,8 +316,8 @@ func (d *daemon) applyReload() error {
 		return err
 	}
 	old := &d.setup.config
-	if set.config.Server != old.Server {
-		d.log.Warn("reload: the settings of [server] need a restart")
+	if set.config.Server != old.Server || !slices.Equal(set.config.Allow, old.Allow) {
+		d.log.Warn("reload: allow and the settings of [server] need a restart")
 	}
 	if set.config.Control != old.Control || set.config.Metrics != old.Metrics {
 		d.log.Warn("reload: the settings of [control] and [metrics] need a restart")

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -55,6 +54,7 @@ type flags struct {
 	config    string
 	check     bool
 	listen    []string
+	allow     []string
 	upstreams []string
 	zones     []string
 	// Either turns the path broker on; empty: not given.
@@ -152,6 +152,7 @@ func command(p process) *cobra.Command {
 	fs.StringVar(&f.config, "config", "", "read the configuration from `FILE`")
 	fs.BoolVar(&f.check, "check", false, "check the configuration and the zones, and end")
 	fs.StringArrayVar(&f.listen, "listen", nil, "take questions at `ADDR:PORT`, 0 being any free port (repeatable)")
+	fs.StringArrayVar(&f.allow, "allow", nil, "answer the clients of the network `PREFIX`, 0.0.0.0/0 being all of IPv4 (repeatable; without: this machine alone)")
 	fs.StringArrayVar(&f.upstreams, "upstream", nil, "ask the DNS server `ADDR[:PORT]` (repeatable)")
 	fs.StringArrayVar(&f.zones, "zone", nil, "answer for the zone in `[ORIGIN=]FILE` (repeatable)")
 	fs.StringVar(&f.pathsSocket, "paths-socket", "", "turn the path broker on, at the unix socket `PATH`")
@@ -185,9 +186,9 @@ func start(ctx context.Context, f *flags, p process, stdout, stderr io.Writer) e
 	return nil
 }
 
-// addresses parses a repeated flag.
-func addresses(values []string, parse func(string) (netip.AddrPort, error)) ([]netip.AddrPort, []error) {
-	var all []netip.AddrPort
+// parseAll parses a repeated flag.
+func parseAll[T any](values []string, parse func(string) (T, error)) ([]T, []error) {
+	var all []T
 	var errs []error
 	for _, v := range values {
 		a, err := parse(v)
@@ -202,16 +203,23 @@ func addresses(values []string, parse func(string) (netip.AddrPort, error)) ([]n
 
 // apply puts the command line above the configuration.
 func (f *flags) apply(c *config.Config) error {
-	listen, errs := addresses(f.listen, config.ParseListen)
+	listen, errs := parseAll(f.listen, config.ParseListen)
 	for i, err := range errs {
 		errs[i] = fmt.Errorf("--listen: %w", err)
 	}
-	upstreams, more := addresses(f.upstreams, config.ParseUpstream)
+	upstreams, more := parseAll(f.upstreams, config.ParseUpstream)
 	for _, err := range more {
 		errs = append(errs, fmt.Errorf("--upstream: %w", err))
 	}
+	allow, more := parseAll(f.allow, config.ParsePrefix)
+	for _, err := range more {
+		errs = append(errs, fmt.Errorf("--allow: %w", err))
+	}
 	if len(listen) > 0 {
 		c.Listen = listen
+	}
+	if len(allow) > 0 {
+		c.Allow = allow
 	}
 	if len(upstreams) > 0 {
 		c.Upstream.Servers = upstreams

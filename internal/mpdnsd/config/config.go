@@ -92,6 +92,8 @@ const (
 type Config struct {
 	// Listen is where questions are taken, over UDP and TCP alike.
 	Listen []netip.AddrPort
+	// Allow are the clients that get answers; nil: this machine.
+	Allow []netip.Prefix
 	// SpecialNames has the names of RFC 6761 answered here instead of forwarded.
 	SpecialNames bool
 	Upstream     Upstream

@@ -46,6 +46,7 @@ func TestSample(t *testing.T) {
 const full = `
 listen = ["127.0.0.1:5353", "[::1]:5353"]
 special_names = false
+allow = ["198.51.100.0/24"]
 [upstream]
 servers = ["192.0.2.53", "[2001:db8::53]:5353", "2001:db8::54"]
 strategy = "rotate"
@@ -114,6 +115,7 @@ func TestParse(t *testing.T) {
 	want := Default()
 	want.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5353"), netip.MustParseAddrPort("[::1]:5353")}
 	want.SpecialNames = false
+	want.Allow = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
 	want.Upstream = Upstream{
 		Servers: []netip.AddrPort{
 			netip.MustParseAddrPort("192.0.2.53:53"),
@@ -177,7 +179,7 @@ func TestErrors(t *testing.T) {
 			`f.toml:2:3: upstream.strategy: unknown value "fastes" (failover, rotate)`,
 		}},
 		{"all at once", "lisen = []\n[cache]\nsize = \"1KiB\"\nmin_ttl = 5\n[upstream]\ntimeout = \"1d\"\nattempts = 9\nservers = [\"192.0.2.53\", \"a\", 5]\n[extra]\nx = 1\n[multipath]\ntype = 1\n", []string{
-			`f.toml:1:1: lisen: unknown key (listen, special_names)`,
+			`f.toml:1:1: lisen: unknown key (allow, listen, special_names)`,
 			`f.toml:3:1: cache.size: 1KiB is not from 524288 to 1099511627776 octets`,
 			`f.toml:4:1: cache.min_ttl: want a time such as "1500ms", "10s" or "1h"`,
 			`f.toml:6:1: upstream.timeout: "1d" is no time such as "1500ms", "10s" or "1h"`,
@@ -213,7 +215,7 @@ func TestErrors(t *testing.T) {
 			`f.toml:1:24: cache.sice: unknown key (failure_ttl, max_negative_ttl, max_ttl, min_ttl, pair, size)`,
 		}},
 		{"dotted", "upstream.tcp = 1\n", []string{`f.toml:1:1: upstream.tcp: want true or false`}},
-		{"a table as a value", "upstream = 1\n", []string{`f.toml:1:1: upstream: unknown key (listen, special_names)`}},
+		{"a table as a value", "upstream = 1\n", []string{`f.toml:1:1: upstream: unknown key (allow, listen, special_names)`}},
 		{"no address", "listen = []\n", []string{`f.toml:1:1: listen: no address given`}},
 		{"twice the same", "listen = [\"127.0.0.1:53\", \"127.0.0.1:53\"]\n", []string{`f.toml:1:27: listen: 127.0.0.1:53 is given twice`}},
 		{"no port", "listen = [\"127.0.0.1\"]\n", []string{`f.toml:1:11: listen: "127.0.0.1" is no ADDRESS:PORT`}},

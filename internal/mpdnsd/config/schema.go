@@ -34,6 +34,7 @@ type setter func(c *Config, v value)
 func schema() map[string]setter {
 	return map[string]setter{
 		"listen":        func(c *Config, v value) { c.Listen = v.addresses(ParseListen) },
+		"allow":         func(c *Config, v value) { c.Allow = v.prefixes() },
 		"special_names": func(c *Config, v value) { c.SpecialNames = v.boolean() },
 
 		"upstream.servers":  func(c *Config, v value) { c.Upstream.Servers = v.addresses(ParseUpstream) },
@@ -302,7 +303,7 @@ func (v value) listen() netip.AddrPort {
 func (v value) prefixes() []netip.Prefix {
 	var all []netip.Prefix
 	v.texts("a list of prefixes", "a prefix in quotes", func(at value, s string) {
-		p, err := parsePrefix(s)
+		p, err := ParsePrefix(s)
 		switch {
 		case err != nil:
 			at.fail("%v", err)
@@ -315,8 +316,8 @@ func (v value) prefixes() []netip.Prefix {
 	return all
 }
 
-// parsePrefix reads ADDRESS/LENGTH with no bit set beyond the length.
-func parsePrefix(s string) (netip.Prefix, error) {
+// ParsePrefix reads ADDRESS/LENGTH with no bit set beyond the length.
+func ParsePrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil || p.Addr().Is4In6():

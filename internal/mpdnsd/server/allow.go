@@ -8,14 +8,11 @@ import (
 
 // allowed is the set of clients that get answers.
 type allowed struct {
-	prefixes *bart.Lite // nil: this machine only
+	prefixes *bart.Lite // besides this machine
 }
 
-// newAllowed copies the prefixes; nil stands for this machine.
+// newAllowed copies the prefixes.
 func newAllowed(prefixes []netip.Prefix) allowed {
-	if prefixes == nil {
-		return allowed{}
-	}
 	table := new(bart.Lite)
 	for _, p := range prefixes {
 		table.Insert(p.Masked())
@@ -28,8 +25,5 @@ func newAllowed(prefixes []netip.Prefix) allowed {
 // its own addresses as destination has the same as source, if nothing else is chosen.
 func (a allowed) has(client, asked netip.Addr) bool {
 	client = client.Unmap().WithZone("")
-	if a.prefixes == nil {
-		return client.IsLoopback() || client == asked.Unmap().WithZone("")
-	}
-	return a.prefixes.Contains(client)
+	return client.IsLoopback() || a.prefixes.Contains(client) || client == asked.Unmap().WithZone("")
 }

@@ -64,8 +64,8 @@ type Options struct {
 	// TCPPerClient bounds the connections of one IPv4 address or IPv6 /64.
 	// 0: half of TCPConnections, so that nobody can take them all.
 	TCPPerClient int
-	// Allow are the clients that get answers; others get REFUSED (extended
-	// error 18). nil: this machine only.
+	// Allow are the clients that get answers besides this machine; others get
+	// REFUSED (extended error 18).
 	Allow []netip.Prefix
 	// Limit bounds the answers over UDP by client prefix. Zero: no limit.
 	Limit RateLimit
