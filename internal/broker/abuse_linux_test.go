@@ -75,7 +75,7 @@ func TestAbuse(t *testing.T) {
 }
 
 // noMoreFDs waits until no more descriptors are open than before.
-func noMoreFDs(t *testing.T, before int) {
+func noMoreFDs(t testing.TB, before int) {
 	t.Helper()
 	var now int
 	for deadline := time.Now().Add(eventTimeout); time.Now().Before(deadline); {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -115,15 +116,50 @@ func unknownToken(op string) error {
 	return &mptcp.OpError{Op: op, Errno: syscall.EINVAL, Msg: mptcp.ExtackUnknownToken}
 }
 
+// Report tells the broker what became of addr, an address of name, while the
+// connection was there: its peer's address is the one that the finding is about
+// besides. What the broker has seen itself, a join or an announcement, is
+// remembered as proven for all programs of the machine, anything else for this
+// user's. [ErrRefused] where the broker keeps no verdicts.
+func (c *Client) Report(name string, addr netip.Addr, o Outcome) error {
+	_, err := c.ask(request{Op: opReport, Name: name, Addrs: []netip.Addr{addr}, Outcome: o})
+	return err
+}
+
+// LookUp asks what the machine knows of addresses of name, which are not that of
+// the connection's peer, in relation to that one. Addresses of which nothing is
+// known are not in the answer, and First and UID are not told. There may be any
+// number, [MaxLookup] for a message.
+func (c *Client) LookUp(name string, addrs []netip.Addr) ([]Finding, error) {
+	var found []Finding
+	for some := range slices.Chunk(addrs, MaxLookup) {
+		m, err := c.ask(request{Op: opLookUp, Name: name, Addrs: some})
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, findings(name, some, m.Known, time.Now())...)
+	}
+	return found, nil
+}
+
 // call sends a request and waits for its reply.
 func (c *Client) call(token uint32, r request) error {
-	op := r.Op.String()
 	if token != c.token {
-		return unknownToken(op)
+		return unknownToken(r.Op.String())
+	}
+	_, err := c.ask(r)
+	return err
+}
+
+// ask sends a request and returns the reply if it is a good one.
+func (c *Client) ask(r request) (reply, error) {
+	op := r.Op.String()
+	if err := r.check(); err != nil {
+		return reply{}, fmt.Errorf("%s: %w", op, err)
 	}
 	id, answer, err := c.register()
 	if err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+		return reply{}, fmt.Errorf("%s: %w", op, err)
 	}
 	defer c.forget(id)
 	r.ID = id
@@ -132,13 +168,13 @@ func (c *Client) call(token uint32, r request) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.stop(errSilent(c.wait))
 	case err != nil && !lost(err):
-		return fmt.Errorf("%s through the broker: %w", op, err)
+		return reply{}, fmt.Errorf("%s through the broker: %w", op, err)
 	}
 	m, err := c.await(answer)
 	if err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+		return reply{}, fmt.Errorf("%s: %w", op, err)
 	}
-	return m.result(op)
+	return m, m.result(op)
 }
 
 func errSilent(d time.Duration) error { return fmt.Errorf("%w: no answer within %v", ErrGone, d) }

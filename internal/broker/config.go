@@ -51,6 +51,8 @@ type Config struct {
 	// Log gets who attached (user and process id), who was refused, and why.
 	// nil: nothing is logged.
 	Log *slog.Logger
+	// Memory keeps what clients report of a name's addresses; nil: nothing is kept.
+	Memory Memory
 	// Owner manages the connections that nobody brings; nil: nobody does.
 	Owner Owner
 }

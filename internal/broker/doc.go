@@ -41,6 +41,17 @@
 // authenticated an announcement by the connection's keys; a client gets no other
 // connection's.
 //
+// # Verdicts
+//
+// What became of a name's other addresses can be shared. A client reports it for
+// (name, the address of its connection's peer, another address); the peer is read
+// from the descriptor. The server tells its [Memory] whether it has seen that on
+// the connection itself, a join or an announcement that the kernel has checked:
+// such a finding is told to every client that asks. Anything else, be it true or
+// not, is a hint that is told to clients of the same user only. Who asks must
+// have a connection to the first address, and learns of the names that it can
+// guess that another program had to do with them.
+//
 // # Protocol, version 2
 //
 // A unix socket of type SOCK_SEQPACKET: the kernel keeps the borders of the
@@ -65,19 +76,23 @@
 //	3   backup    as create, backup u8 (the new value)
 //	4   announce  id u8, local
 //	5   remove    id u8
+//	6   report    outcome u8, count u8 (1), address, name
+//	7   look up   0 u8, count u8 (1 to [MaxLookup]), addresses, name
 //
-// local and remote are an address and a port: family u8 (0 for no address, 4,
-// 6), the address's 0, 4 or 16 octets, port u16. IPv4-mapped addresses are
+// An address is family u8 (0 for no address, 4, 6) and its 0, 4 or 16 octets;
+// local and remote are an address and a port u16. IPv4-mapped addresses are
 // written as IPv4. text is the rest of the message, UTF-8, at most [MaxText]
-// octets. A bool is 0 or 1. The bits of an event are, from the lowest: backup,
+// octets; so is a name, of 1 to [MaxName] octets. A bool is 0 or 1. The bits of an event are, from the lowest: backup,
 // errno is valid, reset reason is valid, this end accepted the connection.
 // errno and the types of events are the kernel's numbers.
 //
 // The server greets; the client answers with attach, the server with attached.
 // From then on requests are answered in order, each by the reply with its id,
-// and the connection's events come, first those of the past. The reply's code is 0 for
-// done, 1 for the kernel's refusal (errno, and the extended acknowledgement as
-// the text), 2 for the broker's refusal, 3 for a failure of the broker. end says
+// and the connection's events come, first those of the past. The reply's code is
+// 0 for done, 1 for the kernel's refusal (errno, and the extended acknowledgement
+// as the text), 2 for the broker's refusal, 3 for a failure of the broker, 4 for
+// the answer of a look-up: in place of the text, for each address an [Outcome] u8
+// (0: nothing is known), proven bool, and the age in seconds u32. end says
 // why the server closes, in place of any message. A message that breaks these
 // rules, or has another number of descriptors, is answered with end. A client
 // that goes on too fast is read more slowly; one that does not read loses events

@@ -186,7 +186,7 @@ func (c *rawClient) hello(raw syscall.RawConn) {
 }
 
 // openFDs counts the descriptors of the process.
-func openFDs(t *testing.T) int {
+func openFDs(t testing.TB) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

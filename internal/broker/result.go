@@ -12,11 +12,13 @@ type refusal struct{ error }
 
 func (r refusal) Unwrap() error { return r.error }
 
-// newReply tells how a request ended: err is nil, an [*mptcp.OpError], a refusal,
+// newReply tells how a request ended: found is the answer of a look-up; err is nil, an [*mptcp.OpError], a refusal,
 // or a failure of the broker.
-func newReply(id uint32, err error) reply {
+func newReply(id uint32, found []known, err error) reply {
 	var kernel *mptcp.OpError
 	switch {
+	case err == nil && found != nil:
+		return reply{ID: id, Code: codeKnown, Known: found}
 	case err == nil:
 		return reply{ID: id}
 	case errors.As(err, &kernel) && kernel.Errno != 0:
@@ -31,7 +33,7 @@ func newReply(id uint32, err error) reply {
 // result is the reply as a path manager's error.
 func (m reply) result(op string) error {
 	switch m.Code {
-	case codeDone:
+	case codeDone, codeKnown:
 		return nil
 	case codeKernel:
 		return &mptcp.OpError{Op: op, Errno: m.Errno, Msg: m.Text}

@@ -45,6 +45,7 @@ type session struct {
 	// Set once the client is attached.
 	token      uint32
 	connection *connection
+	uid        uint32 // the client's user
 
 	writing sync.Mutex // one message and its deadline at a time
 	buffer  []byte     // guarded by writing
@@ -57,6 +58,7 @@ func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
 	return &session{
 		server:   s,
 		conn:     conn,
+		uid:      peer.Uid,
 		receiver: receiver{conn: conn},
 		log:      s.config.Log.With("uid", peer.Uid, "pid", peer.Pid),
 		limiter:  rate.NewLimiter(rate.Limit(s.config.Limits.Requests), s.config.Limits.Burst),
@@ -176,8 +178,9 @@ func (s *session) requests(ctx context.Context) error {
 			return err
 		}
 		r, ok := m.(request)
+		var found []known
 		if ok {
-			err = s.execute(r, fd)
+			found, err = s.execute(r, fd)
 		}
 		_ = unix.Close(fd) // not ours to report
 		if !ok {
@@ -186,7 +189,7 @@ func (s *session) requests(ctx context.Context) error {
 		if errors.As(err, new(refusal)) {
 			s.server.logRefusal(s.log, "to "+r.Op.String(), err)
 		}
-		if err := s.send(ctx, newReply(r.ID, err)); err != nil {
+		if err := s.send(ctx, newReply(r.ID, found, err)); err != nil {
 			return err
 		}
 	}
@@ -194,21 +197,29 @@ func (s *session) requests(ctx context.Context) error {
 
 // execute does what r asks for, if fd proves the right to it and the policy
 // allows it.
-func (s *session) execute(r request, fd int) error {
+func (s *session) execute(r request, fd int) ([]known, error) {
 	s.connection.busy.Lock()
 	defer s.connection.busy.Unlock()
 	p, err := s.server.prove(fd)
 	switch {
 	case errors.Is(err, mptcp.ErrFallback):
-		return &mptcp.OpError{Op: r.Op.String(), Errno: syscall.ENOTCONN, Msg: mptcp.ErrFallback.Error()}
+		return nil, &mptcp.OpError{Op: r.Op.String(), Errno: syscall.ENOTCONN, Msg: mptcp.ErrFallback.Error()}
 	case err != nil:
-		return refusal{err}
+		return nil, refusal{err}
 	case p.token != s.token:
-		return refusal{errOther}
+		return nil, refusal{errOther}
 	}
 	if err := s.allow(r, p); err != nil {
-		return err
+		return nil, err
 	}
+	if r.Op == opLookUp {
+		return lookUp(s.server.config.Memory, r.Name, p.remote.Addr(), r.Addrs, s.uid, time.Now()), nil
+	}
+	return nil, s.command(r, p)
+}
+
+// command does what is allowed.
+func (s *session) command(r request, p proof) error {
 	manager := s.server.config.Manager
 	switch r.Op {
 	case opCreate:
@@ -219,12 +230,25 @@ func (s *session) execute(r request, fd int) error {
 		return manager.SetBackup(s.token, r.Subflow, r.Backup)
 	case opAnnounce:
 		return s.announce(r)
+	case opReport:
+		s.server.config.Memory.Record(s.finding(r, p))
+		return nil
 	default:
 		err := manager.Remove(s.token, r.AddrID)
 		if err == nil {
 			s.server.journal.withdrawn(s.token, r.AddrID)
 		}
 		return err
+	}
+}
+
+// finding is what a client reports, and whether the broker has seen it too.
+func (s *session) finding(r request, p proof) Finding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Finding{
+		Name: r.Name, First: p.remote.Addr(), Addr: r.Addrs[0], Outcome: r.Outcome, Time: time.Now(),
+		Proven: s.view.proves(r.Outcome, r.Addrs[0]), UID: s.uid,
 	}
 }
 
@@ -256,6 +280,10 @@ func (s *session) allow(r request, p proof) error {
 			return err
 		}
 		err = s.server.policy.announce(r.Addr, p.local, p.remote, own)
+	case opReport, opLookUp:
+		if err = errNoMemory; s.server.config.Memory != nil {
+			err = allAbout(r.Addrs, p.remote.Addr())
+		}
 	}
 	if err != nil {
 		return refusal{err}

@@ -46,6 +46,8 @@ const (
 	opBackup
 	opAnnounce
 	opRemove
+	opReport
+	opLookUp
 )
 
 // String returns the operation as an [mptcp.OpError] names it.
@@ -61,6 +63,10 @@ func (op opcode) String() string {
 		return "announce address"
 	case opRemove:
 		return "remove address"
+	case opReport:
+		return "report outcome"
+	case opLookUp:
+		return "look up outcomes"
 	}
 	return fmt.Sprintf("operation %d", uint8(op))
 }
@@ -73,6 +79,7 @@ const (
 	codeKernel       // an *mptcp.OpError
 	codeRefused      // ErrRefused
 	codeFailed       // anything else
+	codeKnown        // done, with the answer of a look-up
 )
 
 // The messages.
@@ -87,12 +94,16 @@ type (
 		Backup  bool           // backup: the new value
 		AddrID  uint8          // announce, remove
 		Addr    netip.AddrPort // announce
+		Name    string         // report, look up
+		Addrs   []netip.Addr   // report: one; look up: 1 to MaxLookup
+		Outcome Outcome        // report
 	}
 	reply struct {
 		ID    uint32
 		Code  code
 		Errno syscall.Errno // codeKernel
-		Text  string
+		Text  string        // but for codeKnown
+		Known []known       // codeKnown: one for each address
 	}
 	event struct{ mptcp.Event } // without its token
 	end   struct{ Text string }
@@ -132,6 +143,12 @@ func (m request) append(b []byte) []byte {
 		b = appendAddrPort(append(b, m.AddrID), m.Addr)
 	case opRemove:
 		b = append(b, m.AddrID)
+	case opReport, opLookUp:
+		b = append(b, byte(m.Outcome), byte(len(m.Addrs)))
+		for _, a := range m.Addrs {
+			b = appendAddr(b, a)
+		}
+		b = append(b, m.Name...)
 	}
 	return b
 }
@@ -139,6 +156,9 @@ func (m request) append(b []byte) []byte {
 func (m reply) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(append(b, kindReply), m.ID)
 	b = binary.BigEndian.AppendUint32(append(b, byte(m.Code)), uint32(m.Errno))
+	for _, k := range m.Known {
+		b = binary.BigEndian.AppendUint32(appendBool(append(b, byte(k.Outcome)), k.Proven), k.Age)
+	}
 	return appendText(b, m.Text)
 }
 
@@ -189,7 +209,11 @@ func appendBool(b []byte, v bool) []byte {
 }
 
 func appendAddrPort(b []byte, ap netip.AddrPort) []byte {
-	a := ap.Addr().Unmap()
+	return binary.BigEndian.AppendUint16(appendAddr(b, ap.Addr()), ap.Port())
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte {
+	a = a.Unmap()
 	switch {
 	case !a.IsValid():
 		b = append(b, 0)
@@ -198,8 +222,7 @@ func appendAddrPort(b []byte, ap netip.AddrPort) []byte {
 	default:
 		b = append(b, 6)
 	}
-	b = append(b, a.AsSlice()...)
-	return binary.BigEndian.AppendUint16(b, ap.Port())
+	return append(b, a.AsSlice()...)
 }
 
 // appendText appends as much of text as a message may hold.
@@ -286,15 +309,55 @@ func (d *decoder) request() message {
 		m.AddrID, m.Addr = d.u8(), d.addrPort()
 	case opRemove:
 		m.AddrID = d.u8()
+	case opReport, opLookUp:
+		d.verdict(&m)
 	default:
 		d.fail(errValue)
 	}
 	return m
 }
 
+// verdict reads the fields of a report or a look-up, which has no outcome.
+func (d *decoder) verdict(m *request) {
+	outcome, n := Outcome(d.u8()), int(d.u8())
+	report := m.Op == opReport
+	if outcome >= outcomes || (outcome != 0) != report || n < 1 || n > MaxLookup || report && n != 1 {
+		d.fail(errValue)
+		return
+	}
+	m.Outcome = outcome
+	for range n {
+		a := d.addr()
+		if !a.IsValid() {
+			d.fail(errValue)
+		}
+		m.Addrs = append(m.Addrs, a)
+	}
+	if len(d.rest) < 1 || len(d.rest) > MaxName {
+		d.fail(errValue)
+	}
+	m.Name = d.text()
+}
+
+// known reads the answer of a look-up.
+func (d *decoder) known() (all []known) {
+	for d.err == nil && len(d.rest) > 0 {
+		k := known{Outcome: Outcome(d.u8()), Proven: d.bool(), Age: d.u32()}
+		if all = append(all, k); k.Outcome >= outcomes || len(all) > MaxLookup {
+			d.fail(errValue)
+		}
+	}
+	return all
+}
+
 func (d *decoder) reply() message {
-	m := reply{ID: d.u32(), Code: code(d.u8()), Errno: syscall.Errno(d.u32()), Text: d.text()}
-	if m.Code > codeFailed || (m.Errno == 0) == (m.Code == codeKernel) {
+	m := reply{ID: d.u32(), Code: code(d.u8()), Errno: syscall.Errno(d.u32())}
+	if m.Code == codeKnown {
+		m.Known = d.known()
+	} else {
+		m.Text = d.text()
+	}
+	if m.Code > codeKnown || m.Code == codeKnown && len(m.Known) == 0 || (m.Errno == 0) == (m.Code == codeKernel) {
 		d.fail(errValue)
 	}
 	return m
@@ -357,8 +420,9 @@ func (d *decoder) index() int {
 	return int(n)
 }
 
-func (d *decoder) addrPort() netip.AddrPort {
-	var a netip.Addr
+func (d *decoder) addrPort() netip.AddrPort { return netip.AddrPortFrom(d.addr(), d.u16()) }
+
+func (d *decoder) addr() (a netip.Addr) {
 	switch d.u8() {
 	case 0:
 	case 4:
@@ -371,7 +435,7 @@ func (d *decoder) addrPort() netip.AddrPort {
 	if a.Is4In6() {
 		d.fail(errValue)
 	}
-	return netip.AddrPortFrom(a, d.u16())
+	return a
 }
 
 // text reads the rest of the message.

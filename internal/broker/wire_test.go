@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +56,21 @@ var messages = []struct {
 	},
 	{"announce", request{ID: 5, Op: opAnnounce, AddrID: 7, Addr: local4}, "04 00000005 04 07 04c00002010000"},
 	{"remove", request{ID: 0xffffffff, Op: opRemove, AddrID: 9}, "04 ffffffff 05 09"},
+	{
+		"report",
+		request{ID: 6, Op: opReport, Name: "a.example", Addrs: []netip.Addr{remote6.Addr()}, Outcome: OtherHost},
+		"04 00000006 06 04 01 0620010db8000000000000000000000001 612e6578616d706c65",
+	},
+	{
+		"look up",
+		request{ID: 7, Op: opLookUp, Name: "b", Addrs: []netip.Addr{remote6.Addr(), remote4.Addr()}},
+		"04 00000007 07 00 02 0620010db8000000000000000000000001 04c6336401 62",
+	},
+	{
+		"known",
+		reply{ID: 7, Code: codeKnown, Known: []known{{Joined, true, 3}, {}, {Unreachable, false, 0xffffffff}}},
+		"05 00000007 04 00000000 01 01 00000003 00 00 00000000 09 00 ffffffff",
+	},
 	{"done", reply{ID: 1}, "05 00000001 00 00000000"},
 	{"kernel's refusal", reply{ID: 1, Code: codeKernel, Errno: 22, Text: "no"}, "05 00000001 01 00000016 6e6f"},
 	{"broker's refusal", reply{ID: 1, Code: codeRefused, Text: "no"}, "05 00000001 02 00000000 6e6f"},
@@ -114,8 +130,14 @@ func TestTruncated(t *testing.T) {
 			switch m := test.message.(type) {
 			case reply:
 				b = b[:len(b)-len(m.Text)]
+				if len(m.Known) > 0 { // there may be less, but not in part
+					b = b[:15]
+				}
 			case end:
 				b = b[:1]
+			case request:
+				// A name may be shorter, but not empty.
+				b = b[:len(b)-max(len(m.Name)-1, 0)]
 			default:
 				if _, err := parse(append(bytes.Clone(b), 0)); !errors.Is(err, errLong) {
 					t.Errorf("one more octet: %v", err)
@@ -140,12 +162,26 @@ func TestBadMessages(t *testing.T) {
 		{"kind 8", "08", errKind},
 		{"another protocol", "01 6d7062726f6b6573 0001", errMismatch},
 		{"operation 0", "04 00000001 00", errValue},
-		{"operation 6", "04 00000001 06", errValue},
+		{"operation 8", "04 00000001 08", errValue},
+		{"report without outcome", "04 00000006 06 00 01 04c6336401 62", errValue},
+		{"report of an unknown outcome", "04 00000006 06 0a 01 04c6336401 62", errValue},
+		{"report of two addresses", "04 00000006 06 01 02 04c6336401 04c6336402 62", errValue},
+		{"report of no address", "04 00000006 06 01 01 00 62", errValue},
+		{"report of an IPv4-mapped address", "04 00000006 06 01 01 06 00000000000000000000ffffc0000201 62", errValue},
+		{"report without name", "04 00000006 06 01 01 04c6336401", errValue},
+		{"report of a long name", "04 00000006 06 01 01 04c6336401" + strings.Repeat("61", MaxName+1), errValue},
+		{"look-up with outcome", "04 00000006 07 01 01 04c6336401 62", errValue},
+		{"look-up of nothing", "04 00000006 07 00 00 62", errValue},
+		{"look-up of too many", "04 00000006 07 00 0d" + strings.Repeat("04c6336401", MaxLookup+1) + "62", errValue},
+		{"nothing known", "05 00000001 04 00000000", errValue},
+		{"too much known", "05 00000001 04 00000000" + strings.Repeat("010100000000", MaxLookup+1), errValue},
+		{"unknown outcome known", "05 00000001 04 00000000 0a 00 00000000", errValue},
+		{"known in part", "05 00000001 04 00000000 01 01 000000", errShort},
 		{"family 5", "04 00000005 04 07 05c00002010000", errValue},
 		{"IPv4-mapped", "04 00000005 04 07 06 00000000000000000000ffffc0000201 0000", errValue},
 		{"backup 2", "04 00000004 03 04c00002010000 04c633640101bb 00 00 00000000 02", errValue},
 		{"interface -1", "04 00000003 02 04c00002010000 04c633640101bb 00 00 ffffffff", errValue},
-		{"code 4", "05 00000001 04 00000000", errValue},
+		{"code 5", "05 00000001 05 00000000", errValue},
 		{"kernel's refusal without errno", "05 00000001 01 00000000", errValue},
 		{"done with errno", "05 00000001 00 00000001", errValue},
 		{"event bit 4", "06 00 000000 000000 00 00 10 00000000 00000000 0000 00000000", errValue},
@@ -205,11 +241,16 @@ func TestText(t *testing.T) {
 func TestLongest(t *testing.T) {
 	text := strings.Repeat("x", MaxMessage)
 	for _, m := range []message{
-		reply{Text: text},
+		reply{Code: codeRefused, Text: text},
 		end{text},
 		event{mptcp.Event{Local: remote6, Remote: remote6}},
 		request{Op: opBackup, Subflow: mptcp.Subflow{Local: remote6, Remote: remote6}},
+		request{Op: opLookUp, Name: text[:MaxName], Addrs: slices.Repeat([]netip.Addr{remote6.Addr()}, MaxLookup)},
+		reply{Code: codeKnown, Known: make([]known, MaxLookup)},
 	} {
+		if _, err := parse(m.append(nil)); err != nil {
+			t.Errorf("%T: %v", m, err)
+		}
 		if n := len(m.append(nil)); n > MaxMessage {
 			t.Errorf("%T has %d octets", m, n)
 		}
@@ -234,7 +275,7 @@ func TestResults(t *testing.T) {
 		{refusal{errPort}, ErrRefused, mptcp.ErrNotPermitted},
 	}
 	for _, test := range tests {
-		m, err := parse(newReply(7, test.err).append(nil))
+		m, err := parse(newReply(7, nil, test.err).append(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +284,7 @@ func TestResults(t *testing.T) {
 			t.Errorf("%v became %v", test.err, got)
 		}
 	}
-	failed := newReply(7, errors.New("broken")).result(opCreate.String())
+	failed := newReply(7, nil, errors.New("broken")).result(opCreate.String())
 	if failed == nil || errors.Is(failed, ErrRefused) || !strings.Contains(failed.Error(), "broken") {
 		t.Errorf("failure became %v", failed)
 	}
