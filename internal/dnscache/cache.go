@@ -30,6 +30,11 @@ const (
 	// MinFailureTTL and LimitFailureTTL bound FailureTTL (RFC 9520 section 3.2).
 	MinFailureTTL   = time.Second
 	LimitFailureTTL = 5 * time.Minute
+	// DefaultMaxStale is how long beyond its expiry an answer may be given where the daemon serves
+	// stale: one to three days (RFC 8767 section 5).
+	DefaultMaxStale = 24 * time.Hour
+	// LimitMaxStale is the greatest MaxStale: the seven days of RFC 8767 section 4.
+	LimitMaxStale = 7 * 24 * time.Hour
 
 	// MaxMessageLen is the longest message that is kept, in octets. Longer ones are rare, and one
 	// name should not push out hundreds.
@@ -49,6 +54,8 @@ type Config struct {
 	MaxTTL         time.Duration // ceiling for the TTLs of answers
 	MaxNegativeTTL time.Duration // ceiling for NXDOMAIN and NODATA
 	FailureTTL     time.Duration // how long SERVFAIL and other failures are kept
+	MaxStale       time.Duration // how long GetStale gives what has expired; 0: it does not
+	NoCut          bool          // GetCut finds nothing: for servers that deny names with others below
 }
 
 // complete returns c with its defaults filled in and its bounds kept.
@@ -57,6 +64,7 @@ func (c Config) complete() Config {
 	c.MaxTTL = max(time.Second, min(orDefault(c.MaxTTL, DefaultMaxTTL), LimitMaxTTL))
 	c.MaxNegativeTTL = max(time.Second, min(orDefault(c.MaxNegativeTTL, DefaultMaxNegativeTTL), c.MaxTTL))
 	c.MinTTL = max(0, min(c.MinTTL, c.MaxTTL))
+	c.MaxStale = max(0, min(c.MaxStale, LimitMaxStale))
 	c.FailureTTL = max(MinFailureTTL, min(orDefault(c.FailureTTL, DefaultFailureTTL), LimitFailureTTL))
 	return c
 }
@@ -76,6 +84,11 @@ type Info struct {
 	RCode    dnswire.RCode
 	Negative bool // NXDOMAIN or NODATA
 	Failure  bool // SERVFAIL and the like, kept by RFC 9520
+	Stale    bool // it has expired; its records have StaleTTL (RFC 8767)
+	// Refresh says that the entry is in use and in the last tenth of its life, so that it is time to
+	// fetch it anew. One hit in the life of an entry says so.
+	Refresh bool
+	Hits    uint8 // since it was stored, at most 255
 }
 
 // Stats is what a cache holds and has done since it was made.
@@ -83,6 +96,7 @@ type Stats struct {
 	Entries   int
 	Octets    int64 // memory held: segments and tables, used or not
 	Hits      uint64
+	Stale     uint64 // given after their expiry, by GetStale
 	Misses    uint64
 	Evictions uint64 // unexpired entries given up for room
 }
@@ -103,7 +117,7 @@ func New(config Config) *Cache {
 	c.shift = uint(64 - logShards)
 	c.shards = make([]shard, 1<<logShards)
 	for i := range c.shards {
-		c.shards[i].init(c.seed, c.config.MaxOctets>>logShards)
+		c.shards[i].init(c.seed, c.config.MaxOctets>>logShards, c.config.MaxStale.Milliseconds())
 	}
 	return c
 }
@@ -116,14 +130,26 @@ func (c *Cache) Get(dst, key []byte, now time.Time) (msg []byte, info Info, ok b
 		return dst, Info{}, false
 	}
 	h := c.hash(key)
-	return c.shard(h).get(dst, key, uint32(h), millis(now))
+	return c.shard(h).get(dst, key, uint32(h), millis(now), false)
+}
+
+// GetStale is Get that also gives what has expired, but not by MaxStale, with Info.Stale and with
+// StaleTTL in every record (RFC 8767 section 4). Giving it does not make it last longer. Failures,
+// and what its server gave as stale already, are not given after their expiry.
+func (c *Cache) GetStale(dst, key []byte, now time.Time) (msg []byte, info Info, ok bool) {
+	if len(key) < minKeyLen {
+		return dst, Info{}, false
+	}
+	h := c.hash(key)
+	return c.shard(h).get(dst, key, uint32(h), millis(now), true)
 }
 
 // Put keeps msg under key and reports whether it did. It keeps
 //   - answers, for the least TTL of their answer and authority sections, within MinTTL and MaxTTL;
 //   - NXDOMAIN and NODATA, for the lesser of TTL and minimum of the SOA record in the authority
 //     section, at most MaxNegativeTTL; without that record they are not kept (RFC 2308 section 5);
-//   - other response codes, for FailureTTL (RFC 9520); they never push out an unexpired answer.
+//   - other response codes, for FailureTTL (RFC 9520); they never push out an answer that is
+//     unexpired or that GetStale gives.
 //
 // It does not keep what has TTL 0 (a TTL with the top bit set counts as 0), is truncated, is
 // malformed, has an extended response code, exceeds MaxMessageLen or MaxRecords, or does not have

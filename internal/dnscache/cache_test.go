@@ -118,14 +118,23 @@ func TestAnswerFromPacket(t *testing.T) {
 }
 
 func TestNoAllocations(t *testing.T) {
-	c := New(Config{})
+	c := New(Config{MaxStale: time.Hour})
 	key, msg := sample(t, 1)
 	other, _ := sample(t, 2)
 	c.Put(key, msg, start)
+	absent := question(t, "no.example.com", dnswire.TypeA)
+	c.Put(absent.AppendKey(nil, false, false), addSOA(reply(t, absent, dnswire.RCodeNameError), authority, 60, 60), start)
+	below := question(t, "a.no.example.com", dnswire.TypeAAAA).AppendKey(nil, false, false)
+	if _, _, ok := c.GetCut(nil, below, start); !ok {
+		t.Fatal("no cut")
+	}
 	buf := make([]byte, 0, 512)
 	for what, f := range map[string]func(){
 		"hit":         func() { c.Get(buf, key, start.Add(time.Minute)) },
 		"miss":        func() { c.Get(buf, other, start) },
+		"stale":       func() { c.GetStale(buf, key, start.Add(time.Hour)) },
+		"cut":         func() { c.GetCut(buf, below, start) },
+		"no cut":      func() { c.GetCut(buf, other, start) },
 		"expired":     func() { c.Get(buf, key, start.Add(time.Hour)) },
 		"replacement": func() { c.Put(key, msg, start) },
 		"refusal":     func() { c.Put(other, msg, start) },

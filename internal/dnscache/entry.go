@@ -3,6 +3,7 @@ package dnscache
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
@@ -13,7 +14,8 @@ import (
 //	0  6  when it was stored, in milliseconds of Unix time
 //	6  1  the flags of its key
 //	7  1  state
-//	8  4  how long it lives, in milliseconds
+//	8  3  how long it lives, in seconds
+//	11 1  hits, at most 255
 //	12 2  length of the message
 //	14 2  number n of its records
 //	16 2n offsets of their TTLs
@@ -31,6 +33,20 @@ const (
 	stateDead     = 0x04 // replaced or deleted; its octets wait for their segment's end
 	stateNegative = 0x08
 	stateFailure  = 0x10
+	stateCut      = 0x20 // NXDOMAIN of the question's own name
+	stateReported = 0x40 // a hit has said that a refresh is due
+	stateNoStale  = 0x80 // it came as a stale answer, and is not to last longer than it says
+)
+
+// StaleTTL is the TTL, in seconds, of every record of a stale answer (RFC 8767 section 4).
+const StaleTTL = 30
+
+// When a refresh is due: near the end of a life that is not so short that this means each time, for
+// an entry that was asked for again since it was stored.
+const (
+	refreshShare   = 10     // the last tenth of the life
+	minRefreshLife = 10_000 // milliseconds
+	refreshHits    = 2
 )
 
 // entrySize returns the octets that the planned entry takes.
@@ -41,7 +57,7 @@ func entrySize(p *plan) int {
 // fill writes the entry of msg.
 func (e entry) fill(p *plan, key, msg []byte, now int64) {
 	binary.BigEndian.PutUint64(e, uint64(now)<<16|uint64(key[len(key)-1])<<8|uint64(p.kind))
-	binary.BigEndian.PutUint32(e[8:], p.life)
+	binary.BigEndian.PutUint32(e[8:], p.life<<8)
 	binary.BigEndian.PutUint16(e[12:], uint16(p.length))
 	binary.BigEndian.PutUint16(e[14:], uint16(p.records))
 	for i, off := range p.ttls[:p.records] {
@@ -80,7 +96,9 @@ func (e entry) dead() bool      { return e[7]&stateDead != 0 }
 func (e entry) kill()           { e[7] |= stateDead }
 func (e entry) uses() byte      { return e[7] & stateUses }
 func (e entry) setUses(n byte)  { e[7] = e[7]&^stateUses | n }
-func (e entry) lifetime() int64 { return int64(binary.BigEndian.Uint32(e[8:])) }
+func (e entry) lifetime() int64 { return int64(binary.BigEndian.Uint32(e[8:])>>8) * 1000 }
+func (e entry) hits() byte      { return e[11] }
+func (e entry) setHits(n byte)  { e[11] = n }
 func (e entry) records() int    { return int(binary.BigEndian.Uint16(e[14:])) }
 
 // message returns the kept octets.
@@ -100,26 +118,47 @@ func (e entry) touch() {
 	if e[7]&stateUses < stateUses {
 		e[7]++
 	}
+	if e[11] < math.MaxUint8 {
+		e[11]++
+	}
+}
+
+// due reports, once in the entry's life, whether it is time to fetch it anew.
+func (e entry) due(age int64) bool {
+	life := e.lifetime()
+	if age < life-life/refreshShare || life < minRefreshLife || e.hits() < refreshHits || e[7]&(stateReported|stateFailure) != 0 {
+		return false
+	}
+	e[7] |= stateReported
+	return true
 }
 
 // clockSlack is how far, in milliseconds, an entry may lie in the future: callers read their clocks
 // before they come here. Farther, the clock was set back, and the entry's age is not known.
 const clockSlack = 1000
 
-// age returns the milliseconds since the entry was stored; false if it has expired or its age is
-// not known.
-func (e entry) age(now int64) (int64, bool) {
+// age returns the milliseconds since the entry was stored; less than 0 if that is not known.
+func (e entry) age(now int64) int64 {
 	age := now - e.stored()
-	if age < 0 {
-		return 0, age >= -clockSlack
+	if age < 0 && age >= -clockSlack {
+		return 0
 	}
-	return age, age < e.lifetime()
+	return age
 }
 
-// answers reports whether the entry is unexpired and no failure.
-func (e entry) answers(now int64) bool {
-	_, alive := e.age(now)
-	return alive && e.state()&stateFailure == 0
+func (e entry) fresh(age int64) bool { return age >= 0 && age < e.lifetime() }
+
+// stale reports whether the entry has expired, but not by maxStale milliseconds, and may be given as
+// stale.
+func (e entry) stale(age, maxStale int64) bool {
+	past := age - e.lifetime()
+	return past >= 0 && past < maxStale && e[7]&(stateFailure|stateNoStale) == 0
+}
+
+// held reports whether the entry can still be given to someone.
+func (e entry) held(now, maxStale int64) bool {
+	age := e.age(now)
+	return e.fresh(age) || e.stale(age, maxStale)
 }
 
 // matches reports whether key is the entry's.
@@ -157,6 +196,17 @@ func (e entry) appendTo(dst []byte, age uint32) []byte {
 	return dst
 }
 
+// appendStale appends the message with StaleTTL in all its records.
+func (e entry) appendStale(dst []byte) []byte {
+	at := len(dst)
+	dst = append(dst, e.message()...)
+	offsets := e[entryHeader : entryHeader+2*e.records()]
+	for ; len(offsets) >= 2; offsets = offsets[2:] {
+		binary.BigEndian.PutUint32(dst[at+int(binary.BigEndian.Uint16(offsets)):], StaleTTL)
+	}
+	return dst
+}
+
 // info describes the entry at the given age in milliseconds.
 func (e entry) info(age int64) Info {
 	stored := e.stored()
@@ -167,5 +217,6 @@ func (e entry) info(age int64) Info {
 		RCode:    dnswire.RCode(e.message()[3] & 0xf),
 		Negative: e[7]&stateNegative != 0,
 		Failure:  e[7]&stateFailure != 0,
+		Hits:     e[11],
 	}
 }

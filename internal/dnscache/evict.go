@@ -77,16 +77,16 @@ func (s *shard) evict(now int64, spare bool) {
 func (s *shard) leave(e entry, loc uint32, main bool, now int64, spare bool) {
 	tag := uint32(hashKey(s.seed, e.question(), e.keyFlags()))
 	slot := s.index.slot(tag, loc)
-	_, alive := e.age(now)
+	held := e.held(now, s.maxStale)
 	uses := e.uses()
 	switch {
-	case alive && spare && main && uses > 0:
+	case held && spare && main && uses > 0:
 		s.move(e, slot, tag, uses-1)
-	case alive && spare && !main && uses >= smallUses:
+	case held && spare && !main && uses >= smallUses:
 		s.move(e, slot, tag, 0)
 	default:
 		s.index.remove(slot)
-		s.forget(tag, main, alive)
+		s.forget(tag, main, e.fresh(e.age(now)))
 	}
 }
 

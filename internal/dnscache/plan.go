@@ -9,8 +9,8 @@ import (
 
 // plan says whether, how long and as what a message is kept.
 type plan struct {
-	kind    byte   // stateNegative, stateFailure or 0
-	life    uint32 // milliseconds
+	kind    byte   // the state of the entry: stateNegative and the like
+	life    uint32 // seconds
 	minTTL  uint32 // bounds, in seconds, for the TTLs inside
 	maxTTL  uint32
 	length  int // octets kept: up to the first meta record of the additional section
@@ -37,6 +37,7 @@ const maxOPTLen = 4 << 10
 type facts struct {
 	header   dnswire.Header
 	answered bool   // the answer section holds a record of the type asked for
+	stale    bool   // an extended error says that the server gave it as stale
 	ttl      uint32 // the least of answer and authority section, in seconds
 	hasTTL   bool
 	soaTTL   uint32 // how long the first SOA record of the authority section lets absence be kept
@@ -61,6 +62,7 @@ func (p *plan) survey(msg []byte) (f facts, ok bool) {
 			return f, false
 		case rr.Type.IsMeta():
 			p.length = min(p.length, rr.NameOff)
+			f.stale = f.stale || rr.Type == dnswire.TypeOPT && isStale(rr.Data(msg))
 		case rr.NameOff < p.length:
 			if p.records == MaxRecords {
 				return f, false
@@ -71,6 +73,20 @@ func (p *plan) survey(msg []byte) (f facts, ok bool) {
 		}
 	}
 	return f, true
+}
+
+// isStale reports whether EDNS options say that an answer is stale (RFC 8914 sections 4.4 and 4.20).
+func isStale(options []byte) bool {
+	for code, data := range dnswire.Options(options) {
+		if code != dnswire.OptionEDE || len(data) < 2 {
+			continue
+		}
+		switch dnswire.EDE(binary.BigEndian.Uint16(data)) {
+		case dnswire.EDEStaleAnswer, dnswire.EDEStaleNXDomain:
+			return true
+		}
+	}
+	return false
 }
 
 // note takes one record into account.
@@ -96,7 +112,7 @@ func (p *plan) judge(c *Config, f *facts) bool {
 	switch {
 	case rcode == dnswire.RCodeSuccess && f.answered:
 		p.minTTL, p.maxTTL = seconds(c.MinTTL), seconds(c.MaxTTL)
-		p.life = max(p.minTTL, min(f.ttl, p.maxTTL)) * 1000
+		p.life = max(p.minTTL, min(f.ttl, p.maxTTL))
 	case rcode == dnswire.RCodeSuccess || rcode == dnswire.RCodeNameError:
 		if !f.hasSOA {
 			return false
@@ -104,11 +120,17 @@ func (p *plan) judge(c *Config, f *facts) bool {
 		p.kind = stateNegative
 		p.minTTL = seconds(min(c.MinTTL, c.MaxNegativeTTL))
 		p.maxTTL = max(p.minTTL, min(f.soaTTL, f.ttl, seconds(c.MaxNegativeTTL)))
-		p.life = p.maxTTL * 1000
+		p.life = p.maxTTL
+		if rcode == dnswire.RCodeNameError && f.header.AN == 0 && !c.NoCut {
+			p.kind |= stateCut
+		}
 	default:
 		p.kind = stateFailure
-		p.life = uint32(c.FailureTTL / time.Millisecond)
-		p.maxTTL = seconds(c.FailureTTL)
+		p.life = seconds(c.FailureTTL)
+		p.maxTTL = p.life
+	}
+	if f.stale {
+		p.kind |= stateNoStale
 	}
 	return p.life > 0
 }

@@ -99,7 +99,7 @@ func checkLife(t *testing.T, what string, c *Cache, q dnswire.Question, msg []by
 		return
 	}
 	got, info, ok := c.Get(nil, key, start.Add(life-time.Millisecond))
-	want.Stored, want.Expires, want.Age = info.Stored, info.Expires, life-time.Millisecond
+	want.Stored, want.Expires, want.Age, want.Hits = info.Stored, info.Expires, life-time.Millisecond, 1
 	if !ok || info != want || !info.Stored.Equal(start) || !info.Expires.Equal(start.Add(life)) {
 		t.Errorf("%s: %v, %+v; want %+v", what, ok, info, want)
 	}
@@ -125,20 +125,20 @@ func fillTo(msg []byte, n int) []byte {
 
 func TestConfigBounds(t *testing.T) {
 	got := Config{}.complete()
-	if want := (Config{DefaultMaxOctets, 0, DefaultMaxTTL, DefaultMaxNegativeTTL, DefaultFailureTTL}); got != want {
+	if want := (Config{DefaultMaxOctets, 0, DefaultMaxTTL, DefaultMaxNegativeTTL, DefaultFailureTTL, 0, false}); got != want {
 		t.Errorf("defaults %+v", got)
 	}
-	got = Config{1, time.Hour, 1, time.Hour, 1}.complete()
-	if want := (Config{MinOctets, time.Second, time.Second, time.Second, MinFailureTTL}); got != want {
+	got = Config{1, time.Hour, 1, time.Hour, 1, 1, false}.complete()
+	if want := (Config{MinOctets, time.Second, time.Second, time.Second, MinFailureTTL, 1, false}); got != want {
 		t.Errorf("least %+v", got)
 	}
 	const ever = math.MaxInt64
-	got = Config{ever, ever, ever, ever, ever}.complete()
-	if want := (Config{MaxOctets, LimitMaxTTL, LimitMaxTTL, LimitMaxTTL, LimitFailureTTL}); got != want {
+	got = Config{ever, ever, ever, ever, ever, ever, false}.complete()
+	if want := (Config{MaxOctets, LimitMaxTTL, LimitMaxTTL, LimitMaxTTL, LimitFailureTTL, LimitMaxStale, false}); got != want {
 		t.Errorf("greatest %+v", got)
 	}
-	got = Config{-1, -1, -1, -1, -1}.complete()
-	if want := (Config{MinOctets, 0, time.Second, time.Second, MinFailureTTL}); got != want {
+	got = Config{-1, -1, -1, -1, -1, -1, false}.complete()
+	if want := (Config{MinOctets, 0, time.Second, time.Second, MinFailureTTL, 0, false}); got != want {
 		t.Errorf("negative %+v", got)
 	}
 }

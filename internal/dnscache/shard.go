@@ -5,13 +5,14 @@ import (
 	"sync"
 )
 
-// shard is one part of a cache, with a lock of its own. mu guards every field but the first four,
+// shard is one part of a cache, with a lock of its own. mu guards every field but the first five,
 // which do not change after init.
 type shard struct {
 	seed     maphash.Seed
-	maxSlots int // of the index
-	maxGhost int // tags of the ghost
-	smallMax int // segments of the small queue above which it pays for new room
+	maxSlots int   // of the index
+	maxGhost int   // tags of the ghost
+	smallMax int   // segments of the small queue above which it pays for new room
+	maxStale int64 // milliseconds for which an expired entry is of use
 
 	mu    sync.Mutex
 	index index
@@ -20,7 +21,7 @@ type shard struct {
 	small queue
 	main  queue
 
-	hits, misses, evictions uint64
+	hits, stale, misses, evictions uint64
 
 	_ [64]byte // keeps the next shard's lock off this one's cache lines
 }
@@ -33,8 +34,8 @@ const (
 )
 
 // init sizes an empty shard; the octets include its tables.
-func (s *shard) init(seed maphash.Seed, octets int64) {
-	s.seed = seed
+func (s *shard) init(seed maphash.Seed, octets, maxStale int64) {
+	s.seed, s.maxStale = seed, maxStale
 	s.maxSlots = int(octets / indexShare / slotOctets)
 	s.maxGhost = int(octets / ghostShare / ghostOctets)
 	tables := octets/indexShare + octets/ghostShare
@@ -60,7 +61,7 @@ func (s *shard) find(key []byte, tag uint32) (e entry, slot int) {
 	return nil, 0
 }
 
-func (s *shard) get(dst, key []byte, tag uint32, now int64) ([]byte, Info, bool) {
+func (s *shard) get(dst, key []byte, tag uint32, now int64, stale bool) ([]byte, Info, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, _ := s.find(key, tag)
@@ -68,14 +69,23 @@ func (s *shard) get(dst, key []byte, tag uint32, now int64) ([]byte, Info, bool)
 		s.misses++
 		return dst, Info{}, false
 	}
-	age, ok := e.age(now)
-	if !ok {
-		s.misses++
-		return dst, Info{}, false
+	age := e.age(now)
+	if e.fresh(age) {
+		s.hits++
+		e.touch()
+		info := e.info(age)
+		info.Refresh = e.due(age)
+		return e.appendTo(dst, uint32(age/1000)), info, true
 	}
-	s.hits++
-	e.touch()
-	return e.appendTo(dst, uint32(age/1000)), e.info(age), true
+	if stale && e.stale(age, s.maxStale) {
+		s.stale++
+		e.touch()
+		info := e.info(age)
+		info.Stale = true
+		return e.appendStale(dst), info, true
+	}
+	s.misses++
+	return dst, Info{}, false
 }
 
 func (s *shard) put(p *plan, key, msg []byte, tag uint32, now int64) bool {
@@ -83,7 +93,7 @@ func (s *shard) put(p *plan, key, msg []byte, tag uint32, now int64) bool {
 	defer s.mu.Unlock()
 	q, uses := &s.small, byte(0)
 	if old, slot := s.find(key, tag); old != nil {
-		if p.kind == stateFailure && old.answers(now) {
+		if p.kind&stateFailure != 0 && old.state()&stateFailure == 0 && old.held(now, s.maxStale) {
 			return false
 		}
 		uses = old.uses()
@@ -97,12 +107,19 @@ func (s *shard) put(p *plan, key, msg []byte, tag uint32, now int64) bool {
 	} else if s.ghost.take(tag) {
 		q = &s.main
 	}
-	s.makeRoom(q, entrySize(p), now)
-	e, loc := s.alloc(q, entrySize(p))
+	e := s.insert(q, entrySize(p), tag, now)
 	e.fill(p, key, msg, now)
 	e.setUses(uses)
-	s.index.add(tag, loc)
 	return true
+}
+
+// insert makes room for an entry of some octets and puts it into queue and index. It must be filled
+// before anything else is done.
+func (s *shard) insert(q *queue, size int, tag uint32, now int64) entry {
+	s.makeRoom(q, size, now)
+	e, loc := s.alloc(q, size)
+	s.index.add(tag, loc)
+	return e
 }
 
 // drop forgets the entry at a slot of the index.
@@ -135,6 +152,7 @@ func (s *shard) addStats(sum *Stats) {
 	sum.Entries += s.index.count
 	sum.Octets += s.store.octets() + int64(len(s.index.slots)*slotOctets+len(s.ghost)*ghostOctets)
 	sum.Hits += s.hits
+	sum.Stale += s.stale
 	sum.Misses += s.misses
 	sum.Evictions += s.evictions
 }

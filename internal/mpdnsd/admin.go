@@ -247,7 +247,7 @@ func (a *admin) Lookup(ctx context.Context, name dnswire.Name) (h control.Held, 
 // Flush implements control.Daemon.
 func (a *admin) Flush(ctx context.Context, s control.Scope) (f control.Flushed, err error) {
 	return f, a.do(ctx, func() {
-		f.Entries = flush(a.d.cache, s, time.Now())
+		f.Entries = flush(a.d.cache, s)
 		a.d.log.Info("flushed", "name", s.Name, "below", s.Below, "entries", f.Entries)
 	})
 }

@@ -1,7 +1,7 @@
 package mpdnsd
 
 import (
-	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -12,51 +12,35 @@ import (
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/zone"
 )
 
-// keptEntry is an entry of the cache, copied out of it.
-type keptEntry struct {
-	key, msg []byte
-	info     dnscache.Info
-}
-
 // held lists what a cache holds of a name, sorted by type.
 func held(c *dnscache.Cache, name dnswire.Name, now time.Time) control.Held {
 	h := control.Held{Name: name.String(), Entries: []control.Entry{}}
-	var all []keptEntry
-	c.Walk(now, func(key, msg []byte, info dnscache.Info) bool {
-		if keyName(key) != name {
-			return true
-		}
-		if h.Truncated = len(all) == control.MaxEntries; h.Truncated {
-			return false
-		}
-		all = append(all, keptEntry{bytes.Clone(key), bytes.Clone(msg), info})
-		return true
-	})
-	slices.SortFunc(all, func(a, b keptEntry) int { return bytes.Compare(a.key, b.key) })
-	for _, e := range all {
-		h.Entries = append(h.Entries, e.view(now))
+	all := c.Lookup(name, now)
+	slices.SortFunc(all, func(a, b dnscache.Held) int { return cmp.Compare(a.Question.Type, b.Question.Type) })
+	h.Truncated = len(all) > control.MaxEntries
+	for _, e := range all[:min(len(all), control.MaxEntries)] {
+		h.Entries = append(h.Entries, entryView(c, e, now))
 	}
 	return h
 }
 
-// keyName is the name in a cache's key. It is a view: to be kept, it is cloned.
-func keyName(key []byte) dnswire.Name { return dnswire.Name(key[:len(key)-keyTail]) }
-
-// keyTail is what follows the name in a key: type, class, flags.
-const keyTail = 5
-
-func (e keptEntry) view(now time.Time) control.Entry {
-	tail := e.key[len(e.key)-keyTail:]
+// entryView is an entry with its records.
+func entryView(c *dnscache.Cache, e dnscache.Held, now time.Time) control.Entry {
 	v := control.Entry{
-		Type:   dnswire.Type(uint16(tail[0])<<8 | uint16(tail[1])).String(),
-		Class:  dnswire.Class(uint16(tail[2])<<8 | uint16(tail[3])).String(),
-		DO:     tail[4]&1 != 0,
-		CD:     tail[4]&2 != 0,
-		Status: e.info.RCode.String(),
-		AgeMS:  e.info.Age.Milliseconds(), TTLMS: e.info.Expires.Sub(now).Milliseconds(),
-		Negative: e.info.Negative, Failure: e.info.Failure,
+		Type: e.Question.Type.String(), Class: e.Question.Class.String(), DO: e.DO, CD: e.CD,
+		Status: e.RCode.String(), AgeMS: e.Age.Milliseconds(), TTLMS: e.Expires.Sub(now).Milliseconds(),
+		Negative: e.Negative, Failure: e.Failure,
 	}
-	records, err := zone.Text(e.msg)
+	key := e.Question.AppendKey(nil, e.DO, e.CD)
+	msg, _, ok := c.Get(nil, key, now)
+	if !ok {
+		msg, _, ok = c.GetStale(nil, key, now)
+	}
+	if !ok {
+		v.Records = []string{"(gone meanwhile)"}
+		return v
+	}
+	records, err := zone.Text(msg)
 	if err != nil {
 		records = []string{"(" + err.Error() + ")"}
 	}
@@ -65,26 +49,16 @@ func (e keptEntry) view(now time.Time) control.Entry {
 }
 
 // flush forgets a part of a cache, or all of it, and says how many entries.
-func flush(c *dnscache.Cache, s control.Scope, now time.Time) int {
-	if s == (control.Scope{}) {
+func flush(c *dnscache.Cache, s control.Scope) int {
+	switch {
+	case s == (control.Scope{}):
 		n := c.Stats().Entries
 		c.Flush()
 		return n
+	case s.Below:
+		return c.FlushZone(s.Name)
 	}
-	var keys [][]byte
-	c.Walk(now, func(key, _ []byte, _ dnscache.Info) bool {
-		if name := keyName(key); name == s.Name || s.Below && name.IsSubdomainOf(s.Name) {
-			keys = append(keys, bytes.Clone(key))
-		}
-		return true
-	})
-	n := 0
-	for _, key := range keys {
-		if c.Delete(key) {
-			n++
-		}
-	}
-	return n
+	return c.FlushName(s.Name)
 }
 
 // routes lists whom the daemon asks for what.
