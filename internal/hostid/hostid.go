@@ -1,34 +1,60 @@
 // Package hostid judges which addresses of a name are one host, and remembers.
 //
-// Several addresses of one name need not be one host (RFC 6897 section 6.4).
-// What proves that they are is a successful MP_JOIN: the peer knew the key of
-// the connection (RFC 8684 section 3.2). That a join failed proves nothing: a
-// limit, a firewall, a middlebox or a server that asked not to be joined does
-// the same. So there are three verdicts, and an [Outcome] leads to one of them:
+// Several addresses of one name need not be one host (RFC 6897 section 6.4). The
+// model has three parts:
 //
-//   - a join that succeeded, even if it was closed for a limit: [Same];
-//   - a join that was refused by an address that a probe found to speak MPTCP:
-//     [Different], believed, not proven;
-//   - everything else: [Unknown], with a pause before the next try.
+//   - [Evidence]: one reason to believe that addresses are, or are not, one
+//     host. Its [Kind] gives its direction and strength, from one table. What a
+//     look-up saw becomes evidence by [Observation.Evidence]; what joins showed,
+//     by [Memory.Evidence]; what a caller knows of keys, by [Identities]; the
+//     peer's C flag, by [Denied].
+//   - [Judge]: evidence in, a [Judgement] out: for each pair the [Verdict] and
+//     its log-odds, and a partition of the set into hosts.
+//   - [Memory]: what became of joins, and what past answers held. It is a source
+//     of evidence and can be written to octets and read back.
 //
-// [Memory] keeps the outcomes and gives the order for the next joins. [Groups]
-// divides fresh addresses by what DNS alone tells. The package is pure: no
-// clock, no I/O, no goroutine.
+// # The model
+//
+// Each pair of addresses has log-odds of being one host: a prior plus the
+// strength of each kind of evidence that there is about the pair, each kind
+// counted once, because two pieces of one kind are not independent. At
+// [Decisive] the pair is [Same], at its negative [Different], between them
+// [Unknown]. Where the evidence for and the evidence against would each decide
+// alone, the pair is Unknown whatever the sum is. What the transport showed (a
+// join proves sameness: the peer knew the key of the connection, RFC 8684
+// section 3.2) goes before all that DNS says, and of it the latest counts. That a
+// join failed proves nothing: a limit, a firewall or a middlebox does the same.
+//
+// What a pair's own evidence does not decide follows from others: a chain of
+// same pairs makes its ends the same, as sure as its weakest link; an address is
+// different from those which are the same as one that it is different from. If
+// both follow, the pair is Unknown. More evidence for a pair never lowers its
+// log-odds or its verdict.
+//
+// # For its users
+//
+// The resolver makes an Observation of what it saw, with [Memory.Sightings] and
+// [Memory.Names] of earlier look-ups, calls Judge with that evidence and the
+// memory's, and divides its record by [Judgement.Hosts]; it notes the sighting
+// ([Memory.Note]). The dialer calls [Memory.Order] with the DNS evidence, and
+// [Memory.Record] for each outcome. The daemon keeps [Memory.Snapshot] in a
+// file and gives it to [Memory.Restore]; a damaged one is [ErrDamaged].
+// [Judgement.Pair] and [Judgement.Reasons] explain.
+//
+// The package is pure: no clock, no I/O, no goroutine. All that it takes from
+// the network is bounded: [MaxAddrs], [MaxEvidence], and the memory's bounds.
 package hostid
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // Verdict says whether two addresses are one host.
 type Verdict uint8
 
 // The verdicts.
 const (
-	Unknown   Verdict = iota // nothing conclusive is known
-	Same                     // one host, proven
-	Different                // two hosts, believed
+	Unknown   Verdict = iota // nothing conclusive is known, or what is known conflicts
+	Same                     // one host
+	Different                // two hosts
 )
 
 // String returns the verdict in a word: "same".
@@ -43,102 +69,3 @@ func (v Verdict) String() string {
 	}
 	return fmt.Sprintf("verdict %d", uint8(v))
 }
-
-// Outcome is what became of one attempt to join an address to a connection.
-type Outcome uint8
-
-// The outcomes.
-const (
-	// NotTried: no join was sent.
-	NotTried Outcome = iota
-	// Joined: the join succeeded and the subflow lives.
-	Joined
-	// LimitReached: the join succeeded, then the peer closed it at once; it has
-	// as many subflows as it takes. The HMAC was right, so the host is the same.
-	LimitReached
-	// Refused: the join was reset. Another MPTCP host and a closed port look
-	// alike until a probe tells them apart.
-	Refused
-	// OtherHost: refused, and a fresh connection to the address spoke MPTCP.
-	OtherHost
-	// ClosedPort: refused, and so was a fresh connection.
-	ClosedPort
-	// NotMPTCP: the answer carried no MPTCP: a plain TCP host, or a middlebox
-	// that strips the option.
-	NotMPTCP
-	// TimedOut: there was no answer in time.
-	TimedOut
-	// Unreachable: the network said that the address cannot be reached, or there
-	// is no route to it.
-	Unreachable
-
-	outcomes // how many there are
-)
-
-// How long an outcome counts. A Same that is out of date costs one refused join;
-// a Different that is out of date costs a path, so it is forgotten sooner.
-const (
-	// JoinedLifetime is how long a proof of being the same host is believed.
-	JoinedLifetime = 24 * time.Hour
-	// OtherHostLifetime is how long another host is believed to be another, and
-	// is not tried.
-	OtherHostLifetime = time.Hour
-	// The pauses before an address is tried again. None says anything about
-	// the host.
-	LimitReachedPause = 5 * time.Minute
-	RefusedPause      = 10 * time.Minute
-	ClosedPortPause   = 10 * time.Minute
-	NotMPTCPPause     = 10 * time.Minute
-	TimedOutPause     = 2 * time.Minute
-	UnreachablePause  = time.Minute
-)
-
-// outcomeFacts is what an outcome means. lifetime is of the verdict, pause is
-// until the next try; both are zero where there is none.
-type outcomeFacts struct {
-	text     string
-	verdict  Verdict
-	lifetime time.Duration
-	pause    time.Duration
-}
-
-// facts returns what o means; of an unknown outcome, nothing.
-func (o Outcome) facts() outcomeFacts {
-	switch o {
-	case NotTried:
-		return outcomeFacts{text: "not tried"}
-	case Joined:
-		return outcomeFacts{text: "joined", verdict: Same, lifetime: JoinedLifetime}
-	case LimitReached:
-		return outcomeFacts{"limit reached", Same, JoinedLifetime, LimitReachedPause}
-	case Refused:
-		return outcomeFacts{text: "refused", pause: RefusedPause}
-	case OtherHost:
-		return outcomeFacts{"other MPTCP host", Different, OtherHostLifetime, OtherHostLifetime}
-	case ClosedPort:
-		return outcomeFacts{text: "closed port", pause: ClosedPortPause}
-	case NotMPTCP:
-		return outcomeFacts{text: "not MPTCP", pause: NotMPTCPPause}
-	case TimedOut:
-		return outcomeFacts{text: "timed out", pause: TimedOutPause}
-	case Unreachable:
-		return outcomeFacts{text: "unreachable", pause: UnreachablePause}
-	}
-	return outcomeFacts{text: fmt.Sprintf("outcome %d", uint8(o))}
-}
-
-// String returns the outcome in words: "other MPTCP host".
-func (o Outcome) String() string { return o.facts().text }
-
-// Verdict returns what the outcome says of the address and the one the
-// connection began with.
-func (o Outcome) Verdict() Verdict { return o.facts().verdict }
-
-// Lifetime returns for how long the verdict counts; zero where it is Unknown.
-func (o Outcome) Lifetime() time.Duration { return o.facts().lifetime }
-
-// Pause returns for how long the address is not tried again.
-func (o Outcome) Pause() time.Duration { return o.facts().pause }
-
-// Failed reports whether a join was tried and no subflow came of it.
-func (o Outcome) Failed() bool { return o.Pause() > 0 }

@@ -1,11 +1,8 @@
 package hostid
 
 import (
-	"cmp"
 	"container/list"
-	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -18,9 +15,6 @@ const (
 	// MaxName is the longest name, in octets, of which anything is kept: a
 	// domain name in presentation form with a port.
 	MaxName = 1024
-	// MaxAddrs is how many addresses of one name are judged together. Those
-	// beyond are tried last, as unknown ones.
-	MaxAddrs = 32
 )
 
 // Memory keeps what became of joins, per name and pair of addresses: the one
@@ -29,10 +23,9 @@ const (
 // full, the pair not used for the longest time is forgotten.
 //
 // A proof is overruled only by a later one: a failure that proves nothing puts
-// the next try off, and leaves the verdict. Among the addresses that are asked
-// for together sameness carries over: if a and b are the same, and b and c, then
-// so are a and c. What was seen of a pair itself goes before what follows from
-// others.
+// the next try off, and leaves the verdict.
+//
+// It also keeps the last answers of each name, see [Memory.Note].
 //
 // The methods are safe for concurrent use. The zero value is not usable; see
 // [NewMemory].
@@ -41,6 +34,8 @@ type Memory struct {
 	capacity int
 	entries  map[pair]*list.Element
 	recent   list.List // of *entry, the last used first
+	names    map[string]*list.Element
+	noted    list.List // of *history, the last noted first
 }
 
 // pair is the key: a is less than b.
@@ -64,7 +59,7 @@ func NewMemory(capacity int) *Memory {
 	if capacity <= 0 {
 		capacity = DefaultCapacity
 	}
-	return &Memory{capacity: capacity, entries: make(map[pair]*list.Element)}
+	return &Memory{capacity: capacity, entries: make(map[pair]*list.Element), names: make(map[string]*list.Element)}
 }
 
 // Record keeps that joining addr to a connection to name that began with first
@@ -82,7 +77,14 @@ func (m *Memory) Record(name string, first, addr netip.Addr, o Outcome, now time
 		return // joins of an earlier dial can be told later
 	}
 	e.last, e.settled = o, now
-	if o.Verdict() != Unknown {
+	e.prove(o, now)
+}
+
+// prove keeps o as the pair's proof if it has a verdict. It does not end sooner
+// what it only confirms.
+func (e *entry) prove(o Outcome, now time.Time) {
+	confirms := o.Verdict() == e.proof.Verdict() && now.Add(o.Lifetime()).Before(e.expires())
+	if o.Verdict() != Unknown && !confirms {
 		e.proof, e.proven = o, now
 	}
 }
@@ -139,14 +141,10 @@ func (m *Memory) Forget(name string) {
 			delete(m.entries, k)
 		}
 	}
-}
-
-// verdict is what the pair's own outcomes say at now.
-func (e entry) verdict(now time.Time) Verdict {
-	if now.Before(e.expires()) {
-		return e.proof.Verdict()
+	if el, ok := m.names[name]; ok {
+		m.noted.Remove(el)
+		delete(m.names, name)
 	}
-	return Unknown
 }
 
 // expires is when the verdict ends.
@@ -155,68 +153,37 @@ func (e entry) expires() time.Time { return e.proven.Add(e.proof.Lifetime()) }
 // resumes is when the pair may be tried again.
 func (e entry) resumes() time.Time { return e.settled.Add(e.last.Pause()) }
 
-// Choice is one address of [Memory.Order].
-type Choice struct {
-	Addr    netip.Addr
-	Try     bool      // send a join; else it is too soon, or the host is another
-	Verdict Verdict   // about Addr and the address the connection began with
-	Last    Outcome   // the pair's last outcome, however old; NotTried if none is kept
-	Until   time.Time // when the verdict ends, or, where Try is false, the pause
-	Why     string    // one clause: "proven the same host 3m0s ago"
-}
-
-// Order judges addrs for a connection to name that began with first, and puts
-// them in the order in which to join them: the proven same first, then the
-// unknown, then those that failed before and may be tried again, each in the
-// order given. After them, with Try false, those whose turn it is not. first
-// itself, duplicates and invalid addresses are left out.
-func (m *Memory) Order(name string, first netip.Addr, addrs []netip.Addr, now time.Time) []Choice {
+// Evidence returns what joins have shown of addrs under name, at most MaxAddrs
+// of them. It holds what is not expired at now.
+func (m *Memory) Evidence(name string, addrs []netip.Addr, now time.Time) []Evidence {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	first = first.Unmap()
-	nodes := distinct(first, addrs)
-	judged := min(len(nodes), MaxAddrs)
-	g := m.graph(name, nodes[:judged], now)
-	choices := make([]Choice, 0, len(nodes))
-	for i, addr := range nodes[1:] {
-		if i+1 < judged {
-			choices = append(choices, g.choose(i+1, now))
-			continue
-		}
-		choices = append(choices, Choice{Addr: addr, Try: true, Why: "nothing is known"})
-	}
-	slices.SortStableFunc(choices, func(a, b Choice) int { return cmp.Compare(a.rank(), b.rank()) })
-	return choices
-}
-
-// distinct returns first and the valid addresses that differ from it and each other.
-func distinct(first netip.Addr, addrs []netip.Addr) []netip.Addr {
-	nodes := []netip.Addr{first}
-	seen := map[netip.Addr]bool{first: true}
-	for _, a := range addrs {
-		a = a.Unmap()
-		if a.IsValid() && !seen[a] {
-			seen[a] = true
-			nodes = append(nodes, a)
+	addrs = distinct(addrs)
+	addrs = addrs[:min(len(addrs), MaxAddrs)]
+	var out []Evidence
+	for i, a := range addrs {
+		for _, b := range addrs[:i] {
+			if k, ok := newPair(name, a, b); ok {
+				if e := m.look(k); now.Before(e.expires()) {
+					out = append(out, e.evidence())
+				}
+			}
 		}
 	}
-	return nodes
+	return out
 }
 
-// rank is the place among the choices.
-func (c Choice) rank() int {
-	switch {
-	case !c.Try:
-		return 3
-	case c.Verdict == Same:
-		return 0
-	case c.Last.Failed():
-		return 2
+// evidence returns the pair's proof, which it has.
+func (e entry) evidence() Evidence {
+	kind := Join
+	switch e.proof {
+	case OtherHost:
+		kind = OtherPeer
+	case Announced:
+		kind = Announcement
 	}
-	return 1
-}
-
-// describe says what a verdict or a pause rests on.
-func describe(e entry, now time.Time) string {
-	return fmt.Sprintf("%s %s ago", e.last, max(now.Sub(e.settled), 0).Round(time.Second))
+	return Evidence{
+		Kind: kind, A: []netip.Addr{e.pair.a, e.pair.b}, Source: "memory",
+		Seen: e.proven, Expires: e.expires(),
+	}
 }

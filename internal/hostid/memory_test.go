@@ -117,11 +117,11 @@ func TestChoiceExplains(t *testing.T) {
 	m.Record(name, node('a'), node('d'), hostid.TimedOut, start)
 	m.Record(name, node('b'), node('e'), hostid.Joined, start)
 	want := map[byte]hostid.Choice{
-		'b': {Try: true, Verdict: hostid.Same, Last: hostid.Joined, Until: start.Add(hostid.JoinedLifetime), Why: "joined 1m0s ago"},
-		'c': {Verdict: hostid.Different, Until: start.Add(hostid.OtherHostLifetime), Why: "192.0.2.98 and 192.0.2.99 are different hosts"},
-		'd': {Last: hostid.TimedOut, Until: start.Add(hostid.TimedOutPause), Why: "timed out 1m0s ago"},
-		'e': {Try: true, Verdict: hostid.Same, Why: "the same host by way of another address"},
-		'f': {Try: true, Why: "nothing is known"},
+		'b': {Try: true, Verdict: hostid.Same, Odds: hostid.Join.Strength(), Last: hostid.Joined, Until: start.Add(hostid.JoinedLifetime), Why: "joined 1m0s ago"},
+		'c': {Verdict: hostid.Different, Odds: hostid.OtherPeer.Strength(), Until: start.Add(hostid.OtherHostLifetime), Why: "192.0.2.98 and 192.0.2.99 are different hosts"},
+		'd': {Odds: hostid.Prior, Last: hostid.TimedOut, Until: start.Add(hostid.TimedOutPause), Why: "timed out 1m0s ago"},
+		'e': {Try: true, Verdict: hostid.Same, Odds: hostid.Join.Strength(), Why: "the same host by way of another address"},
+		'f': {Try: true, Odds: hostid.Prior, Why: "nothing is known"},
 	}
 	for _, c := range m.Order(name, node('a'), list("bcdef"), start.Add(time.Minute)) {
 		w := want[c.Addr.As4()[3]]

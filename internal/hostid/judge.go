@@ -1,0 +1,306 @@
+package hostid
+
+import (
+	"math"
+	"net/netip"
+	"time"
+)
+
+// MaxAddrs is how many addresses of one name are judged together. Those beyond
+// are kept, as ones of which nothing is known.
+const MaxAddrs = 64
+
+// Decisive is the log-odds at which a pair is believed to be one host, and below
+// whose negative it is believed to be two: odds of 99 to 1.
+const Decisive Strength = 460
+
+// Believed bounds the log-odds of what is not shown by the transport, however
+// much there is of it: proof outranks it.
+const Believed Strength = 1000
+
+// certain bounds log-odds: more is not told apart.
+const certain Strength = math.MaxInt16
+
+// Judgement is what the evidence says of a set of addresses at one time.
+type Judgement struct {
+	addrs    []netip.Addr
+	index    map[netip.Addr]int // of those that were judged
+	evidence []Evidence
+	now      time.Time
+	pairs    []pairSum // see at
+	clusters []int     // the lowest address that is the same, by itself or by others
+	// witnesses are the pairs by which two clusters differ, see apart.
+	witnesses []witness
+	hosts     []Host
+}
+
+// pairSum is what is known of one pair.
+type pairSum struct {
+	kinds    uint64   // the kinds counted
+	pro, con Strength // the sums for and against, both at least zero
+	shown    int32    // 1 + the index of the latest evidence of the transport; 0: none
+	own      Strength // log-odds by the pair's own evidence
+	chain    Strength // log-odds by the best chain of pairs, itself one
+	odds     Strength // the final log-odds
+	verdict  Verdict
+	inferred bool // the verdict follows from other pairs
+}
+
+// Judge says which of addrs are one host by the evidence that counts at now. It
+// is a function of its arguments; the order of the evidence does not matter as
+// long as there are no more than MaxEvidence pieces. IPv4-mapped addresses are
+// their IPv4 address. Invalid addresses and duplicates are left out; evidence
+// about others is ignored. Of n addresses the time grows with n² and with the
+// number of pairs that the evidence is about.
+func Judge(addrs []netip.Addr, evidence []Evidence, now time.Time) Judgement {
+	j := Judgement{evidence: evidence[:min(len(evidence), MaxEvidence)], now: now}
+	j.addrs = distinct(addrs)
+	n := min(len(j.addrs), MaxAddrs)
+	j.index = make(map[netip.Addr]int, n)
+	for i, a := range j.addrs[:n] {
+		j.index[a] = i
+	}
+	j.pairs = make([]pairSum, n*n)
+	j.gather()
+	for i := range n {
+		for k := range i {
+			j.weigh(j.at(i, k))
+		}
+	}
+	j.link()
+	j.settle()
+	j.infer()
+	j.partition()
+	return j
+}
+
+// distinct returns the valid addresses that differ from each other.
+func distinct(addrs []netip.Addr) []netip.Addr {
+	out := make([]netip.Addr, 0, len(addrs))
+	seen := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		a = a.Unmap()
+		if a.IsValid() && !seen[a] {
+			seen[a] = true
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// size is the number of addresses that are judged.
+func (j *Judgement) size() int { return len(j.index) }
+
+// at returns the pair of two different addresses.
+func (j *Judgement) at(i, k int) *pairSum { return &j.pairs[max(i, k)*j.size()+min(i, k)] }
+
+// gather counts each kind of evidence once for each pair that it is about.
+func (j *Judgement) gather() {
+	var a, b []int
+	for n := range j.evidence {
+		e := &j.evidence[n]
+		if e.Kind >= kinds || !e.Kind.shown() && !j.now.Before(e.Expires) {
+			continue
+		}
+		a, b = j.indices(a[:0], e.A), j.indices(b[:0], e.B)
+		for x, i := range a {
+			others := b
+			if len(e.B) == 0 {
+				others = a[:x]
+			}
+			for _, k := range others {
+				if i != k {
+					j.count(j.at(i, k), n, e.Kind)
+				}
+			}
+		}
+	}
+}
+
+// indices appends the places of those of addrs that are judged.
+func (j *Judgement) indices(out []int, addrs []netip.Addr) []int {
+	for _, a := range addrs[:min(len(addrs), MaxAddrs)] {
+		if i, ok := j.index[a.Unmap()]; ok {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// count takes evidence n, of kind k, into a pair.
+func (j *Judgement) count(p *pairSum, n int, k Kind) {
+	if k.shown() {
+		if p.shown == 0 || j.evidence[n].later(&j.evidence[p.shown-1]) {
+			p.shown = int32(n + 1)
+		}
+		return
+	}
+	if p.kinds&(1<<k) != 0 {
+		return
+	}
+	p.kinds |= 1 << k
+	if s := k.Strength(); s > 0 {
+		p.pro += s
+	} else {
+		p.con -= s
+	}
+}
+
+// later tells whether e overrules o: it was seen later or, at the same time, is
+// for sameness, or counts for longer.
+func (e *Evidence) later(o *Evidence) bool {
+	switch {
+	case !e.Seen.Equal(o.Seen):
+		return e.Seen.After(o.Seen)
+	case e.Kind != o.Kind:
+		return e.Strength() > o.Strength()
+	}
+	return e.Expires.After(o.Expires)
+}
+
+// weigh sets the log-odds by the pair's own evidence.
+func (j *Judgement) weigh(p *pairSum) {
+	p.own = min(max(Prior+p.pro-p.con, -Believed), Believed)
+	if p.pro >= Decisive && p.con >= Decisive {
+		p.own = indecisive(p.own)
+	}
+	if p.shown != 0 {
+		// One that a later proof overruled does not come back when that expires.
+		if e := &j.evidence[p.shown-1]; j.now.Before(e.Expires) {
+			p.own = e.Strength()
+		} else {
+			p.shown = 0
+		}
+	}
+}
+
+// indecisive returns s, moved to where it decides nothing.
+func indecisive(s Strength) Strength { return min(max(s, 1-Decisive), Decisive-1) }
+
+// link finds for each pair the best chain of pairs, as strong as its weakest
+// link, by growing a maximum spanning tree (Prim).
+func (j *Judgement) link() {
+	n := j.size()
+	best := make([]Strength, n) // the strongest pair of an address outside and one inside
+	from := make([]int, n)
+	tree := make([]int, 0, n)
+	for i := range n {
+		best[i] = -certain - 1
+	}
+	for next := 0; len(tree) < n; {
+		for _, i := range tree {
+			p := j.at(next, i)
+			p.chain = p.own
+			if i != from[next] {
+				p.chain = max(p.own, min(best[next], j.at(from[next], i).chain))
+			}
+		}
+		tree = append(tree, next)
+		next = j.grow(tree[len(tree)-1], best, from)
+	}
+}
+
+// inTree marks an address of the tree in link's best.
+const inTree = -certain - 2
+
+// grow takes last into the tree and returns the address to take next.
+func (j *Judgement) grow(last int, best []Strength, from []int) int {
+	best[last] = inTree
+	next := -1
+	for i := range best {
+		if best[i] == inTree {
+			continue
+		}
+		if s := j.at(last, i).own; s > best[i] {
+			best[i], from[i] = s, last
+		}
+		if next < 0 || best[i] > best[next] {
+			next = i
+		}
+	}
+	return next
+}
+
+// settle names each cluster by its lowest address.
+func (j *Judgement) settle() {
+	j.clusters = make([]int, j.size())
+	for i := range j.clusters {
+		j.clusters[i] = i
+		for k := range i {
+			if j.at(i, k).chain >= Decisive {
+				j.clusters[i] = j.clusters[k]
+				break
+			}
+		}
+	}
+}
+
+// infer sets the verdict of each pair, by its own evidence or by what follows
+// from others.
+func (j *Judgement) infer() {
+	n := j.size()
+	j.witnesses = j.apart()
+	for i := range n {
+		for k := range i {
+			p := j.at(i, k)
+			far := certain // the log-odds by which others make it different
+			if w := j.witness(i, k); w != (witness{}) {
+				far = max(j.at(w.a, w.b).own, -j.chained(i, w.a), -j.chained(k, w.b))
+			}
+			j.decide(p, far)
+		}
+	}
+}
+
+// witness is a pair of addresses of two clusters, the first of the first, that
+// are different by their own evidence; a == b means that there is none.
+type witness struct{ a, b int }
+
+// witness returns what makes two addresses different by way of their clusters.
+func (j *Judgement) witness(i, k int) witness {
+	return j.witnesses[j.clusters[i]*j.size()+j.clusters[k]]
+}
+
+// apart finds for each two clusters the pair that is most different.
+func (j *Judgement) apart() []witness {
+	n := j.size()
+	out := make([]witness, n*n)
+	for i := range n {
+		for k := range n {
+			if i == k || j.at(i, k).own > -Decisive {
+				continue
+			}
+			w := &out[j.clusters[i]*n+j.clusters[k]]
+			if *w == (witness{}) || j.at(i, k).own < j.at(w.a, w.b).own {
+				*w = witness{i, k}
+			}
+		}
+	}
+	return out
+}
+
+// chained is how surely two addresses of a cluster are the same.
+func (j *Judgement) chained(i, k int) Strength {
+	if i == k {
+		return certain
+	}
+	return j.at(i, k).chain
+}
+
+// decide sets the verdict of p; far is the log-odds by which other pairs make it
+// different. The pair's own evidence goes before what follows from others.
+func (j *Judgement) decide(p *pairSum, far Strength) {
+	same, different := p.chain >= Decisive, far <= -Decisive
+	switch {
+	case p.own >= Decisive:
+		p.verdict, p.odds = Same, p.chain
+	case p.own <= -Decisive:
+		p.verdict, p.odds = Different, min(p.own, far)
+	case same && different, !same && !different:
+		p.odds = p.own
+	case same:
+		p.verdict, p.odds, p.inferred = Same, p.chain, true
+	default:
+		p.verdict, p.odds, p.inferred = Different, far, true
+	}
+}
