@@ -129,9 +129,8 @@ func (s *Server) panicked(dst []byte, req *request, p any) []byte {
 	if req.query.Header.QR() || len(req.packet) < dnswire.HeaderLen {
 		return dst
 	}
-	out := s.reject(dst, req, dnswire.RCodeServerFailure, dnswire.AppendEDE(nil, dnswire.EDEOther, "internal error"))
-	s.done(out, req, "")
-	return out
+	req.counts.rcodes[dnswire.RCodeServerFailure].Add(1) // not by done: what it calls may be what panics
+	return s.reject(dst, req, dnswire.RCodeServerFailure, dnswire.AppendEDE(nil, dnswire.EDEOther, "internal error"))
 }
 
 // reject makes an answer of a code only, with EDNS options where the client
