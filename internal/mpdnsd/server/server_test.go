@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"go.uber.org/goleak"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnstest"
@@ -20,8 +19,6 @@ import (
 	"github.com/af-multipath/mpresolve/internal/upstream"
 	"github.com/af-multipath/mpresolve/testdata/zones"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testTimeout bounds what a test waits for.
 const testTimeout = 10 * time.Second
