@@ -16,8 +16,6 @@ type Answer struct {
 	Record mpaddr.Addr `json:"record"`
 	// Reasons says for each address of Record why it stands there.
 	Reasons []string `json:"reasons"`
-	// Hosts divides Record by host, as far as names tell.
-	Hosts []Host `json:"hosts"`
 	// Families is what was asked and came back, in the order asked; a family
 	// that had not answered when Lookup returned has an error that says so.
 	Families []FamilyResult `json:"families"`
@@ -25,6 +23,8 @@ type Answer struct {
 	// Expires is when the first of the merged records does; the zero time for
 	// what does not expire (literals, hosts file).
 	Expires time.Time `json:"expires,omitzero"`
+
+	judging *judging // nil in an answer that was not made by Merge
 }
 
 // TTL is how long the answer is still good: 0 once it has expired. What does
@@ -38,13 +38,6 @@ func (a *Answer) TTL(now time.Time) time.Duration {
 
 // Forever is the TTL of what does not expire.
 const Forever = time.Duration(1<<63 - 1)
-
-// Host is a set of addresses that may be one machine's.
-type Host struct {
-	Addrs   mpaddr.Addr `json:"addresses"`
-	Verdict string      `json:"verdict"` // "unknown", "likely" or "proven": how sure it is that they are one host
-	Why     []string    `json:"why"`     // what speaks for it
-}
 
 // Dropped is an address that came in an answer and was left out.
 type Dropped struct {
@@ -116,6 +109,9 @@ type Service struct {
 	Port     uint16       `json:"port,omitempty"` // 0: the service's default
 	Hints    []netip.Addr `json:"hints,omitempty"`
 	ECH      []byte       `json:"ech,omitempty"` // encrypted ClientHello configuration
+	// OneHost: the operator says that all addresses of Target are one host
+	// (private-use SvcParamKey 65400, see docs/same-host.md).
+	OneHost bool `json:"one_host,omitempty"`
 }
 
 // Record is one resource record in presentation form.

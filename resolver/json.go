@@ -6,6 +6,15 @@ import (
 	"time"
 )
 
+// MarshalJSON is an object with the answer's fields and its hosts.
+func (a *Answer) MarshalJSON() ([]byte, error) {
+	type fields Answer // without this method
+	return json.Marshal(struct {
+		*fields
+		Hosts []Host `json:"hosts"`
+	}{(*fields)(a), a.Hosts()})
+}
+
 // MarshalJSON is an object with the TTL in seconds (absent where it does not
 // expire), times in milliseconds, addresses as text, and "error" where the
 // family has one.

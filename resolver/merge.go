@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/addrsel"
-	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
@@ -72,7 +71,7 @@ func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *A
 		}
 	}
 	a.Record = mpaddr.FromAddrs(port, addrs...)
-	a.Hosts = hosts(keep, a.Record, o.Now)
+	a.judging = &judging{keep: keep, families: used, nat64: o.NAT64, now: o.Now}
 	return a
 }
 
@@ -166,58 +165,6 @@ func expiry(families []FamilyResult, now time.Time) time.Time {
 		return time.Time{}
 	}
 	return now.Add(least)
-}
-
-// hosts divides the record by what is known of the machines behind it; at this
-// point only the names tell.
-func hosts(keep []candidate, record mpaddr.Addr, now time.Time) []Host {
-	var seen hostid.Observation
-	for _, e := range record.All() {
-		for _, c := range keep {
-			if c.addr == e.Addr() {
-				seen.Addrs = append(seen.Addrs, hostid.Address{Addr: c.addr, Canonical: c.canonical})
-			}
-		}
-	}
-	addrs := make([]netip.Addr, len(seen.Addrs))
-	for i, a := range seen.Addrs {
-		addrs[i] = a.Addr
-	}
-	judged := hostid.Judge(addrs, seen.Evidence(now), now)
-	out := make([]Host, len(judged.Hosts()))
-	for i, h := range judged.Hosts() {
-		out[i] = Host{Addrs: record, Verdict: verdict(h), Why: why(judged, i)}
-		if len(out) > 1 {
-			out[i].Addrs = record.Filter(func(e mpaddr.Endpoint) bool { return slices.Contains(h.Addrs, e.Addr()) })
-		}
-	}
-	return out
-}
-
-// verdict is how sure it is that the addresses are one host.
-func verdict(h hostid.Host) string {
-	switch {
-	case h.Proven:
-		return "proven"
-	case h.Verdict == hostid.Same && len(h.Addrs) > 1:
-		return "likely"
-	}
-	return "unknown"
-}
-
-// why says what a host rests on.
-func why(j hostid.Judgement, host int) []string {
-	if len(j.Addrs()) == 1 {
-		return []string{"the only address"}
-	}
-	var out []string
-	for _, e := range j.Reasons(host) {
-		out = append(out, e.String())
-	}
-	if len(out) == 0 {
-		out = []string{"nothing is known; only a join can tell"}
-	}
-	return out
 }
 
 // Merge is the function Merge with what this resolver knows: the source

@@ -195,13 +195,13 @@ func TestMergeHints(t *testing.T) {
 func TestMergeHosts(t *testing.T) {
 	six, four := result("AAAA", time.Minute, "2001:db8::1"), result("A", time.Minute, "192.0.2.1", "192.0.2.2")
 	one := resolver.Merge("www.example", 0, []resolver.FamilyResult{six, four}, resolver.MergeOptions{})
-	if len(one.Hosts) != 1 || one.Hosts[0].Addrs.Len() != 3 || one.Hosts[0].Verdict != "unknown" || len(one.Hosts[0].Why) == 0 {
-		t.Errorf("one name: hosts %+v", one.Hosts)
+	if len(one.Hosts()) != 1 || one.Hosts()[0].Addrs.Len() != 3 || one.Hosts()[0].Verdict != "unknown" || len(one.Hosts()[0].Why) == 0 {
+		t.Errorf("one name: hosts %+v", one.Hosts())
 	}
 	four.Chain = []string{"cdn.example."}
 	two := resolver.Merge("www.example", 0, []resolver.FamilyResult{six, four}, resolver.MergeOptions{})
-	if len(two.Hosts) != 2 || !two.Hosts[1].Addrs.SameSet(mpaddr.MustParse("192.0.2.1:0,192.0.2.2:0")) {
-		t.Errorf("two names: hosts %+v", two.Hosts)
+	if len(two.Hosts()) != 2 || !two.Hosts()[1].Addrs.SameSet(mpaddr.MustParse("192.0.2.1:0,192.0.2.2:0")) {
+		t.Errorf("two names: hosts %+v", two.Hosts())
 	}
 }
 
@@ -240,7 +240,7 @@ func TestMergeIsAPartition(t *testing.T) {
 			}
 		}
 		inHosts := 0
-		for _, h := range a.Hosts {
+		for _, h := range a.Hosts() {
 			inHosts += h.Addrs.Len()
 		}
 		if inHosts != a.Record.Len() || len(a.Reasons) != a.Record.Len() {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/hostid"
 )
 
 // SvcParamKeys that are understood (RFC 9460 section 14.3.2).
@@ -100,6 +101,8 @@ func (s *Service) param(key int, value []byte) error {
 		return s.hints(value, 16)
 	case keyECH:
 		s.ECH = append([]byte(nil), value...)
+	case hostid.OneHostKey:
+		s.OneHost = true
 	}
 	return nil
 }

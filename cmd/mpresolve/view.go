@@ -140,7 +140,7 @@ func newLookupView(t target, answer *resolver.Answer, now time.Time) lookupView 
 		}
 		view.Addresses = append(view.Addresses, addressView{endpointText(ep), why})
 	}
-	for _, h := range answer.Hosts {
+	for _, h := range answer.Hosts() {
 		view.Hosts = append(view.Hosts, hostView{addressTexts(h.Addrs), h.Verdict, h.Why})
 	}
 	for _, d := range answer.Dropped {

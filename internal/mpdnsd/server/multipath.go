@@ -110,7 +110,7 @@ func merged(q upstream.Query, a *resolver.Answer) ([]byte, error) {
 		m = dnswire.AddRR(m, dnswire.SectionAnswer, owner, dnswire.TypeCNAME, q.Class, ttl, []byte(target))
 		owner = []byte(target)
 	}
-	for _, host := range a.Hosts {
+	for _, host := range a.Hosts() {
 		set := host.Addrs.WithPort(0)
 		rdata, err := mpaddr.Codec{}.Append(nil, set)
 		switch {
