@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
+	"github.com/af-multipath/mpresolve/internal/mptcp/mptcptest"
 )
 
 // TestAbuse: a message that breaks the rules ends the client with the reason,
@@ -42,6 +46,8 @@ func TestAbuse(t *testing.T) {
 		{"request without descriptor", true, request{Op: opRemove}.append(nil), 0, errDescriptors},
 		{"request with two descriptors", true, request{Op: opRemove}.append(nil), 2, errDescriptors},
 		{"attached twice", true, good, 1, errOrder},
+		{"half a message", false, good[:2], 1, errShort},
+		{"half a request", true, request{Op: opCreate}.append(nil)[:9], 1, errShort},
 		{"bad request", true, append(request{Op: opRemove}.append(nil), 0), 1, errLong},
 	}
 	f, b := serveFakes(t, Config{})
@@ -226,5 +232,72 @@ func takeDescriptors(t *testing.T) (taken []int) {
 			t.Fatal(err)
 		}
 		taken = append(taken, fd)
+	}
+}
+
+// TestStuckDescriptor: a client whose descriptor takes long to close costs its
+// own place, not the others' service nor the broker's end.
+func TestStuckDescriptor(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := l.Accept() // and does not read
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, conn.(*net.TCPConn))
+	server, err := NewServer(Config{Manager: mptcptest.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{t: t, path: filepath.Join(t.TempDir(), "paths.sock")}
+	socket, err := Listen(b.path, 0o600, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The descriptor waits in the broker's queue until nobody else has it.
+	c := dialRaw(t, b)
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.write(attach{Version}.append(nil), raw, 1)
+	conn.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- server.Serve(ctx, socket) }()
+	expect[greeting](c)
+	expect[greeting](dialRaw(t, b)) // others are served
+	begin := time.Now()
+	cancel()
+	if err := <-result; !errors.Is(err, errStuck) {
+		t.Errorf("the end: %v", err)
+	}
+	if took := time.Since(begin); took > 2*stopTimeout {
+		t.Errorf("the end took %v", took)
+	}
+	silent.Close() // resets, so that nothing lingers
+	expect[end](c)
+}
+
+// fill makes the close of a connection linger: there is data that nobody takes.
+func fill(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	if err := c.SetLinger(3600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+			return
+		}
 	}
 }

@@ -20,10 +20,17 @@ const (
 	// acceptPause is how long the server waits after it could not accept a
 	// client for want of descriptors or memory.
 	acceptPause = 50 * time.Millisecond
+	// stopTimeout is how long Serve waits for its clients' end: closing a
+	// stranger's descriptor can take as long as the stranger likes (SO_LINGER, a
+	// file system of its own).
+	stopTimeout = 2 * time.Second
 	// refusalsLogged is how many refusals a second are logged, all clients
 	// together.
 	refusalsLogged = 10
 )
+
+// errStuck is the end of a server of which a client could not be ended.
+var errStuck = errors.New("broker: the descriptor of a client cannot be closed; the end of the process will")
 
 // Why a client is not admitted.
 var (
@@ -97,7 +104,8 @@ func thisMachine() (m machine, err error) {
 }
 
 // Serve serves the clients of l, a listener of network "unixpacket" such as
-// [Listen] returns, until ctx is done; then it returns nil. Before it returns
+// [Listen] returns, until ctx is done; then it returns nil, or an error where a
+// client holds it up. Before it returns
 // it closes l and ends its clients, whose subflows stay. It may be called once.
 func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	if network := l.Addr().Network(); network != "unixpacket" {
@@ -116,8 +124,17 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	}
 	cancel()
 	s.journal.events.Close()
-	group.Wait()
-	return err
+	ended := make(chan struct{})
+	go func() { // outlives Serve only where the kernel holds a session up
+		group.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return err
+	case <-time.After(stopTimeout):
+		return errors.Join(err, errStuck)
+	}
 }
 
 // accept starts a session for each client.

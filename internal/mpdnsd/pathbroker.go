@@ -87,7 +87,11 @@ func (b *pathBroker) brokerConfig() broker.Config {
 
 // serve is a goroutine.
 func (b *pathBroker) serve(ctx context.Context) {
-	if err := b.server.Serve(ctx, b.socket); err != nil {
+	switch err := b.server.Serve(ctx, b.socket); {
+	case err == nil:
+	case ctx.Err() != nil:
+		b.log.Warn("the path broker's end", "error", err)
+	default:
 		b.log.Error("the path broker has ended; a restart brings it back", "error", err)
 	}
 }
