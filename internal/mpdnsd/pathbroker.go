@@ -78,7 +78,7 @@ func (b *pathBroker) open() (err error) {
 
 // brokerConfig has what is brought to the broker left to its owner.
 func (b *pathBroker) brokerConfig() broker.Config {
-	c := broker.Config{Manager: b.manager, Limits: b.config.Limits, Allow: b.config.Allow, Log: b.log}
+	c := broker.Config{Manager: b.manager, Limits: b.config.Limits, Allow: b.config.Allow, Log: b.log, Memory: newPathVerdicts()}
 	if b.service != nil {
 		c.Owner = b.service
 	}
