@@ -3,7 +3,6 @@ package upstream
 import (
 	"bytes"
 	"context"
-	"sync"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
@@ -11,106 +10,149 @@ import (
 )
 
 const (
-	// FailureTTL is how long a question that no server answered is not asked
-	// again (RFC 9520 section 3.2: at least 1 s, at most 5 min).
-	FailureTTL = 5 * time.Second
-	// maxFailures bounds how many such questions are remembered.
-	maxFailures = 4096
+	// ClientTimeout is how long an answer is waited for where a stale one could be given (the client
+	// response timer of RFC 8767 section 5).
+	ClientTimeout = 1800 * time.Millisecond
+	// FailureRecheck is how long after a failure a stale answer is given without asking (the failure
+	// recheck timer of RFC 8767 section 5: at least 30 s).
+	FailureRecheck = 30 * time.Second
+	// RefreshTimeout bounds a refresh behind the client's back (the query resolution timer of
+	// RFC 8767 section 5).
+	RefreshTimeout = 10 * time.Second
+	// MaxRefreshes bounds the refreshes in flight.
+	MaxRefreshes = 256
+
+	// protoCache and protoStale say that a reply comes from the cache, the latter after its expiry.
+	protoCache = "cache"
+	protoStale = "stale"
 	// cachedRoom holds most cached replies without growing.
 	cachedRoom = 512
 )
 
-// Cached answers from c what it has, and puts there what next returns. What
-// next failed to get (a time-out of all servers, a network error) fails again
-// at once for [FailureTTL], with the same error; an exchange that its caller
-// gave up is not a failure. now is the clock.
-func Cached(c *dnscache.Cache, now func() time.Time, next Exchanger) Exchanger {
-	return &cached{cache: c, now: now, next: next}
-}
-
-type cached struct {
+// Cache answers from a cache what that has, and puts there what comes from the next exchanger:
+//   - below a cached NXDOMAIN the answer is NXDOMAIN too (RFC 8020);
+//   - what failed (an error or a failure code) fails again at once for [FailureTTL], and for twice
+//     as long each time that it fails again, at most [MaxFailureTTL] (RFC 9520 section 3.2); an
+//     exchange that its caller gave up is not a failure;
+//   - where the cache holds an expired answer that may be given as stale, a failure, or silence for
+//     [ClientTimeout], is answered with that, Proto "stale", an extended error in its OPT record;
+//     the question goes on behind the client's back, and after a failure is not asked again for
+//     [FailureRecheck] (RFC 8767).
+//
+// Close must be called where the cache has a MaxStale or Refresh is used.
+type Cache struct {
 	cache    *dnscache.Cache
 	now      func() time.Time
 	next     Exchanger
 	failures failures
+	flights  flights
 }
 
-func (c *cached) Exchange(ctx context.Context, q Query) (Reply, error) {
-	if reply, ok, err := c.known(q, c.now()); ok {
-		return reply, err
+// Cached puts c before next. now is the clock.
+func Cached(c *dnscache.Cache, now func() time.Time, next Exchanger) *Cache {
+	return &Cache{cache: c, now: now, next: next}
+}
+
+// Exchange implements Exchanger.
+func (c *Cache) Exchange(ctx context.Context, q Query) (Reply, error) {
+	known, ok := c.known(q, c.now())
+	if ok {
+		return known.reply, known.err
 	}
-	reply, err := c.next.Exchange(ctx, q)
-	c.learn(ctx, q, reply.Msg, err)
-	return reply, err
+	stale := known.reply
+	f := c.flights.find(q)
+	if f == nil && stale.Msg != nil {
+		f = c.flights.begin(q, c.fetch)
+	}
+	switch {
+	case f != nil:
+		return f.wait(ctx, stale)
+	case stale.Msg != nil: // no room for a refresh: the servers are silent
+		return stale, nil
+	}
+	out := c.fetch(ctx, q)
+	return out.reply, out.err
 }
 
-// known is what the cache has on q. (It is apart from Exchange so that its
-// buffers do not lie on the stack while an upstream is asked: that of a young
-// goroutine is small.)
-func (c *cached) known(q Query, now time.Time) (reply Reply, ok bool, err error) {
+// Refresh fetches the answer to q anew behind the caller's back, whether it is in the cache or not.
+// It does not where that is going on, failed lately, or MaxRefreshes are in flight; it says whether.
+func (c *Cache) Refresh(q Query) bool {
+	if _, failed := c.failures.get(q, c.now()); failed || c.flights.find(q) != nil {
+		return false
+	}
+	return c.flights.begin(q, c.fetch) != nil
+}
+
+// Close ends the refreshes and waits for them. Exchange may still be called.
+func (c *Cache) Close() { c.flights.close() }
+
+// known is the answer to q without asking; if there is none, what is returned is the stale one to
+// fall back on, or nothing. (It is apart from Exchange so that its buffers do not lie on the stack
+// while an upstream is asked: that of a young goroutine is small.)
+func (c *Cache) known(q Query, now time.Time) (out outcome, ok bool) {
 	var keyRoom [dnswire.MaxKeyLen]byte
 	var msgRoom [cachedRoom]byte
 	key := q.AppendKey(keyRoom[:0], q.DO, q.CD)
-	if msg, info, ok := c.cache.Get(msgRoom[:0], key, now); ok {
-		return Reply{Msg: bytes.Clone(msg), Proto: "cache", Age: info.Age}, true, nil
+	msg, info, ok := c.cache.GetStale(msgRoom[:0], key, now)
+	if ok && !info.Stale {
+		return outcome{reply: Reply{Msg: bytes.Clone(msg), Proto: protoCache, Age: info.Age}}, true
 	}
-	err = c.failures.get(q, now)
-	return Reply{}, err != nil, err
+	if ok {
+		out.reply = staleReply(msg, info)
+	}
+	if msg, info, ok := c.cache.GetCut(msgRoom[:0], key, now); ok {
+		return outcome{reply: Reply{Msg: bytes.Clone(msg), Proto: protoCache, Age: info.Age}}, true
+	}
+	failed, ok := c.failures.get(q, now)
+	if ok && out.reply.Msg == nil {
+		return failed, true
+	}
+	return out, ok
 }
 
-// learn keeps what next returned.
-func (c *cached) learn(ctx context.Context, q Query, msg []byte, err error) {
-	var keyRoom [dnswire.MaxKeyLen]byte
+// staleReply marks a reply as stale (RFC 8914 sections 4.4 and 4.20).
+func staleReply(msg []byte, info dnscache.Info) Reply {
+	code := dnswire.EDEStaleAnswer
+	if info.RCode == dnswire.RCodeNameError {
+		code = dnswire.EDEStaleNXDomain
+	}
+	opt := dnswire.OPT{Options: dnswire.AppendEDE(nil, code, "")}
+	return Reply{Msg: dnswire.AddOPT(bytes.Clone(msg), opt), Proto: protoStale, Age: info.Age}
+}
+
+// fetch asks next and keeps what it returns.
+func (c *Cache) fetch(ctx context.Context, q Query) outcome {
+	reply, err := c.next.Exchange(ctx, q)
+	out := outcome{reply, err}
+	now := c.now()
+	if err == nil {
+		var keyRoom [dnswire.MaxKeyLen]byte
+		c.cache.Put(q.AppendKey(keyRoom[:0], q.DO, q.CD), reply.Msg, now)
+	}
 	switch {
-	case err == nil:
-		c.cache.Put(q.AppendKey(keyRoom[:0], q.DO, q.CD), msg, c.now())
-	case ended(ctx) == nil:
-		c.failures.put(q, err, c.now())
+	case err == nil && !isFailure(reply):
+		c.failures.forget(q)
+	case err == nil || ended(ctx) == nil || isRefresh(ctx):
+		c.failures.put(q, out, now, c.recheck(q, now))
 	}
+	return out
 }
 
-// failures remembers errors for a short time.
-type failures struct {
-	mu   sync.Mutex // guards errs
-	errs map[Query]failed
+// recheck is the least time until q is asked again after a failure.
+func (c *Cache) recheck(q Query, now time.Time) time.Duration {
+	var keyRoom [dnswire.MaxKeyLen]byte
+	var msgRoom [cachedRoom]byte
+	if _, info, ok := c.cache.GetStale(msgRoom[:0], q.AppendKey(keyRoom[:0], q.DO, q.CD), now); ok && !info.Failure {
+		return FailureRecheck
+	}
+	return FailureTTL
 }
 
-type failed struct {
-	err   error
-	until time.Time
-}
-
-func (f *failures) get(q Query, now time.Time) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	e, ok := f.errs[q]
-	if ok && !now.Before(e.until) {
-		delete(f.errs, q)
-		return nil
+// isFailure reports whether a reply says that the question was not answered.
+func isFailure(r Reply) bool {
+	switch r.RCode() {
+	case dnswire.RCodeSuccess, dnswire.RCodeNameError:
+		return false
 	}
-	return e.err
-}
-
-func (f *failures) put(q Query, err error, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.errs == nil {
-		f.errs = map[Query]failed{}
-	}
-	if len(f.errs) >= maxFailures {
-		f.makeRoom(now)
-	}
-	f.errs[q] = failed{err, now.Add(FailureTTL)}
-}
-
-// makeRoom drops what has expired; if nothing has, all: it is 5 s of memory.
-func (f *failures) makeRoom(now time.Time) {
-	for q, e := range f.errs {
-		if !now.Before(e.until) {
-			delete(f.errs, q)
-		}
-	}
-	if len(f.errs) >= maxFailures {
-		clear(f.errs)
-	}
+	return len(r.Msg) > 0
 }

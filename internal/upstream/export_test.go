@@ -2,8 +2,8 @@ package upstream
 
 // Failures counts what an exchanger made by Cached remembers of failures.
 func Failures(x Exchanger) int {
-	c := x.(*cached)
+	c := x.(*Cache)
 	c.failures.mu.Lock()
 	defer c.failures.mu.Unlock()
-	return len(c.failures.errs)
+	return len(c.failures.outs)
 }
