@@ -14,6 +14,13 @@
 // by the cache's count and by the heap's (BenchmarkEntryOctets, 2,000,000 entries). None of it holds
 // pointers, so the garbage collector does not read it.
 //
+// # Beyond a hit
+//
+// [Cache.GetStale] gives what has expired, within a limit (RFC 8767); [Cache.GetCut] answers below a
+// name that does not exist (RFC 8020); Info.Refresh says that a popular entry is about to expire.
+// [Cache.Lookup], [Cache.FlushName] and [Cache.FlushZone] walk the whole cache, [Cache.SaveFile] and
+// [Cache.LoadFile] carry it over a restart.
+//
 // # Layout
 //
 // A key's hash picks one of up to 64 shards, each with a lock of its own, held for the time of a

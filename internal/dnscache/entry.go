@@ -98,7 +98,6 @@ func (e entry) uses() byte      { return e[7] & stateUses }
 func (e entry) setUses(n byte)  { e[7] = e[7]&^stateUses | n }
 func (e entry) lifetime() int64 { return int64(binary.BigEndian.Uint32(e[8:])>>8) * 1000 }
 func (e entry) hits() byte      { return e[11] }
-func (e entry) setHits(n byte)  { e[11] = n }
 func (e entry) records() int    { return int(binary.BigEndian.Uint16(e[14:])) }
 
 // message returns the kept octets.
