@@ -127,7 +127,8 @@ func (r *Resolver) cached(x upstream.Exchanger) upstream.Exchanger {
 		if octets == 0 {
 			octets = DefaultCacheOctets
 		}
-		r.state.cache = dnscache.New(dnscache.Config{MaxOctets: octets})
+		// Without the cut: an answer says for each family what its server said.
+		r.state.cache = dnscache.New(dnscache.Config{MaxOctets: octets, NoCut: true})
 	}
 	return upstream.Cached(r.state.cache, time.Now, x)
 }
