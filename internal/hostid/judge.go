@@ -24,7 +24,7 @@ const certain Strength = math.MaxInt16
 // Judgement is what the evidence says of a set of addresses at one time.
 type Judgement struct {
 	addrs    []netip.Addr
-	index    map[netip.Addr]int // of those that were judged
+	index    map[netip.Addr]int // the place of each of addrs; the first are judged, see size
 	evidence []Evidence
 	now      time.Time
 	pairs    []pairSum // see at
@@ -54,13 +54,9 @@ type pairSum struct {
 // number of pairs that the evidence is about.
 func Judge(addrs []netip.Addr, evidence []Evidence, now time.Time) Judgement {
 	j := Judgement{evidence: evidence[:min(len(evidence), MaxEvidence)], now: now}
-	j.addrs = distinct(addrs)
-	n := min(len(j.addrs), MaxAddrs)
-	j.index = make(map[netip.Addr]int, n)
-	for i, a := range j.addrs[:n] {
-		j.index[a] = i
-	}
-	j.pairs = make([]pairSum, n*n)
+	j.addrs, j.index = number(addrs)
+	n := j.size()
+	j.pairs = make([]pairSum, n*(n-1)/2)
 	j.gather()
 	for i := range n {
 		for k := range i {
@@ -76,23 +72,32 @@ func Judge(addrs []netip.Addr, evidence []Evidence, now time.Time) Judgement {
 
 // distinct returns the valid addresses that differ from each other.
 func distinct(addrs []netip.Addr) []netip.Addr {
-	out := make([]netip.Addr, 0, len(addrs))
-	seen := make(map[netip.Addr]bool, len(addrs))
-	for _, a := range addrs {
-		a = a.Unmap()
-		if a.IsValid() && !seen[a] {
-			seen[a] = true
-			out = append(out, a)
-		}
-	}
+	out, _ := number(addrs)
 	return out
 }
 
+// number is distinct with the place of each address.
+func number(addrs []netip.Addr) ([]netip.Addr, map[netip.Addr]int) {
+	out := make([]netip.Addr, 0, len(addrs))
+	index := make(map[netip.Addr]int, len(addrs))
+	for _, a := range addrs {
+		a = a.Unmap()
+		if _, known := index[a]; !known && a.IsValid() {
+			index[a] = len(out)
+			out = append(out, a)
+		}
+	}
+	return out, index
+}
+
 // size is the number of addresses that are judged.
-func (j *Judgement) size() int { return len(j.index) }
+func (j *Judgement) size() int { return min(len(j.addrs), MaxAddrs) }
 
 // at returns the pair of two different addresses.
-func (j *Judgement) at(i, k int) *pairSum { return &j.pairs[max(i, k)*j.size()+min(i, k)] }
+func (j *Judgement) at(i, k int) *pairSum {
+	high := max(i, k)
+	return &j.pairs[high*(high-1)/2+min(i, k)]
+}
 
 // gather counts each kind of evidence once for each pair that it is about.
 func (j *Judgement) gather() {
@@ -120,7 +125,7 @@ func (j *Judgement) gather() {
 // indices appends the places of those of addrs that are judged.
 func (j *Judgement) indices(out []int, addrs []netip.Addr) []int {
 	for _, a := range addrs[:min(len(addrs), MaxAddrs)] {
-		if i, ok := j.index[a.Unmap()]; ok {
+		if i, ok := j.index[a.Unmap()]; ok && i < j.size() {
 			out = append(out, i)
 		}
 	}
@@ -245,7 +250,7 @@ func (j *Judgement) infer() {
 			p := j.at(i, k)
 			far := certain // the log-odds by which others make it different
 			if w := j.witness(i, k); w != (witness{}) {
-				far = max(j.at(w.a, w.b).own, -j.chained(i, w.a), -j.chained(k, w.b))
+				far = max(j.at(int(w.a), int(w.b)).own, -j.chained(i, int(w.a)), -j.chained(k, int(w.b)))
 			}
 			j.decide(p, far)
 		}
@@ -254,7 +259,7 @@ func (j *Judgement) infer() {
 
 // witness is a pair of addresses of two clusters, the first of the first, that
 // are different by their own evidence; a == b means that there is none.
-type witness struct{ a, b int }
+type witness struct{ a, b uint8 }
 
 // witness returns what makes two addresses different by way of their clusters.
 func (j *Judgement) witness(i, k int) witness {
@@ -271,8 +276,8 @@ func (j *Judgement) apart() []witness {
 				continue
 			}
 			w := &out[j.clusters[i]*n+j.clusters[k]]
-			if *w == (witness{}) || j.at(i, k).own < j.at(w.a, w.b).own {
-				*w = witness{i, k}
+			if *w == (witness{}) || j.at(i, k).own < j.at(int(w.a), int(w.b)).own {
+				*w = witness{uint8(i), uint8(k)}
 			}
 		}
 	}

@@ -114,7 +114,7 @@ func (j Judgement) Pair(a, b netip.Addr) Pair {
 	out := Pair{A: a.Unmap(), B: b.Unmap(), Odds: Prior}
 	i, ok := j.index[out.A]
 	k, ok2 := j.index[out.B]
-	if !ok || !ok2 || i == k {
+	if !ok || !ok2 || i == k || max(i, k) >= j.size() {
 		return out
 	}
 	p := j.at(i, k)
@@ -127,7 +127,7 @@ func (j Judgement) Pair(a, b netip.Addr) Pair {
 	case p.verdict == Different:
 		w := j.witness(i, k)
 		out.By = [2]netip.Addr{j.addrs[w.a], j.addrs[w.b]}
-		out.Until = until(j.about(w.a, w.b), Different)
+		out.Until = until(j.about(int(w.a), int(w.b)), Different)
 	}
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -146,6 +148,9 @@ func (t *Prefixes) Len() int {
 	}
 	return len(t.entries)
 }
+
+// All yields the entries, in no order.
+func (t *Prefixes) All() iter.Seq[PrefixEntry] { return maps.Values(t.entries) }
 
 // Lookup returns the entry with the longest prefix that has addr.
 func (t *Prefixes) Lookup(addr netip.Addr) (PrefixEntry, bool) {

@@ -12,11 +12,11 @@ const maxReverse = 8
 
 // reverse compares the PTR names of each two addresses.
 func (v *observer) reverse() {
-	names := make(map[netip.Addr][]Reverse)
+	names := make(map[netip.Addr][]hostName)
 	for _, r := range v.Reverse[:min(len(v.Reverse), MaxAddrs*maxReverse)] {
-		r.Addr, r.Name = r.Addr.Unmap(), fold(r.Name)
-		if len(names[r.Addr]) < maxReverse && r.Name != "" && !generic(r.Name, r.Addr) {
-			names[r.Addr] = append(names[r.Addr], r)
+		a, n := r.Addr.Unmap(), newHostName(r)
+		if len(names[a]) < maxReverse && n.name != "" && !generic(n.name, a) {
+			names[a] = append(names[a], n)
 		}
 	}
 	for i, a := range v.addrs {
@@ -28,36 +28,53 @@ func (v *observer) reverse() {
 	}
 }
 
-// compareNames says what the names of two addresses are to each other; nothing
-// where one has none.
-func compareNames(a, b []Reverse) (Kind, string, bool) {
-	best, detail := OtherReverse, ""
+// hostName is a PTR name as it is compared.
+type hostName struct {
+	name      string
+	bare      string // without marks of the family
+	letters   string // without digits either
+	confirmed bool
+}
+
+func newHostName(r Reverse) hostName {
+	n := hostName{name: fold(r.Name), confirmed: r.Confirmed}
+	n.bare = withoutFamily(n.name)
+	n.letters = withoutDigits(n.bare)
+	return n
+}
+
+// compareNames says what the names of two addresses are to each other, by the two
+// that are closest; nothing where one address has none.
+func compareNames(a, b []hostName) (Kind, string, bool) {
+	var best Kind
+	detail := ""
 	for _, x := range a {
 		for _, y := range b {
-			k := compareName(x, y)
-			if detail == "" || k < best {
-				best, detail = k, x.Name
-				if x.Name != y.Name {
-					detail += ", " + y.Name
+			if k := compareName(x, y); detail == "" || closeness(k) > closeness(best) {
+				best, detail = k, x.name
+				if x.name != y.name {
+					detail += ", " + y.name
 				}
-			}
-			if k == Siblings && best == OtherReverse {
-				best, detail = k, x.Name+", "+y.Name
 			}
 		}
 	}
 	return best, detail, detail != ""
 }
 
+// closeness orders what two names can be to each other.
+func closeness(k Kind) int {
+	return slices.Index([]Kind{OtherReverse, Siblings, SameReverse, SameReverseConfirmed}, k)
+}
+
 // compareName compares two names. Those that differ in a mark of the family
 // ("web1-v4", "web1-v6") are the same, not confirmed.
-func compareName(x, y Reverse) Kind {
+func compareName(x, y hostName) Kind {
 	switch {
-	case x.Name == y.Name && x.Confirmed && y.Confirmed:
+	case x.name == y.name && x.confirmed && y.confirmed:
 		return SameReverseConfirmed
-	case x.Name == y.Name, withoutFamily(x.Name) == withoutFamily(y.Name):
+	case x.bare == y.bare:
 		return SameReverse
-	case numbersOut(withoutFamily(x.Name)) == numbersOut(withoutFamily(y.Name)):
+	case x.letters == y.letters:
 		return Siblings
 	}
 	return OtherReverse
@@ -76,8 +93,8 @@ func withoutFamily(name string) string {
 	return strings.Join(parts, ".")
 }
 
-// numbersOut leaves out the digits.
-func numbersOut(name string) string {
+// withoutDigits leaves out the digits.
+func withoutDigits(name string) string {
 	return strings.Map(func(r rune) rune {
 		if '0' <= r && r <= '9' {
 			return -1

@@ -22,9 +22,18 @@ func (v *observer) rotation() {
 			}
 		}
 	}
-	if len(past) >= manySets {
+	if past = whole(past, four, six); len(past) >= manySets {
 		v.company(past)
 	}
+}
+
+// whole leaves out the answers in which a family is missing that is there now: it
+// may not have been asked, or had no answer.
+func whole(past []Sighting, four, six []netip.Addr) []Sighting {
+	return slices.DeleteFunc(past, func(s Sighting) bool {
+		return len(four) > 0 && !slices.ContainsFunc(s.Addrs, netip.Addr.Is4) ||
+			len(six) > 0 && !slices.ContainsFunc(s.Addrs, netip.Addr.Is6)
+	})
 }
 
 // rotates tells whether the set of a family, of which there are addresses now,
