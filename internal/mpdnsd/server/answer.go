@@ -101,12 +101,16 @@ func (s *Server) begin(dst []byte, req *request) (out []byte, done bool) {
 // fromCache answers from the cache; false if it cannot.
 func (s *Server) fromCache(dst []byte, req *request) (out []byte, hit bool) {
 	var buf [dnswire.MaxKeyLen]byte
-	msg, info, hit := s.source.Load().Cache.Get(dst, req.query.AppendKey(buf[:0]), req.begun)
+	source := s.source.Load()
+	msg, info, hit := source.Cache.Get(dst, req.query.AppendKey(buf[:0]), req.begun)
 	if !hit {
 		req.counts.misses.Add(1)
 		return dst, false
 	}
 	req.counts.hits.Add(1)
+	if info.Refresh {
+		source.refresh(&req.query)
+	}
 	var options [maxReplyOptions]byte
 	var extra []byte
 	if info.Failure {

@@ -38,6 +38,10 @@ type Source struct {
 	Cache   *dnscache.Cache                    // what Upstream puts its replies into
 	// Upstream answers what is not local; nil where there is no server to ask.
 	Upstream upstream.Exchanger
+	// Refresh has Upstream's answer to a question fetched anew, behind the
+	// caller's back and in bounds, and reports whether it is. It must not wait.
+	// It is called when a name in use is close to its expiry; nil: it expires.
+	Refresh func(upstream.Query) bool
 	// Multipath is the type of the MULTIPATH record; 0 for none.
 	Multipath dnswire.Type
 	Pair      bool             // fetch A and AAAA together
@@ -55,6 +59,24 @@ func (s *Source) complete() *Source {
 		s.merge = newMerge(s)
 	}
 	return s
+}
+
+// refresh has what is in use and about to expire fetched anew. A merged record
+// is not fetched, but what it is made of.
+func (s *Source) refresh(asked *dnswire.Query) {
+	if s.Refresh == nil {
+		return
+	}
+	q := upstream.Query{Question: asked.Question(), DO: asked.EDNS.DO, CD: asked.Header.CD()}
+	merged := s.Multipath != 0 && q.Type == s.Multipath
+	if !merged && !(s.Pair && (q.Type == dnswire.TypeA || q.Type == dnswire.TypeAAAA)) {
+		s.Refresh(q)
+		return
+	}
+	for _, family := range [...]dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA} { // so that the pair stays of one age
+		q.Type = family
+		s.Refresh(q)
+	}
 }
 
 // Reasons why a question cannot be answered; explain turns them into codes.
