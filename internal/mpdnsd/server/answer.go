@@ -198,6 +198,9 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 	if reply.RCode() > 0xf {
 		return s.failed(dst, req, fmt.Errorf("%s: %v", reply.Server, reply.RCode()))
 	}
+	if reply.Proto == protoStale {
+		req.counts.stale.Add(1)
+	}
 	msg := withoutOPT(append(dst, reply.Msg...))
 	out = s.seal(msg, req, reply.Proto == protoZone, extendedError(&reply))
 	s.done(out, req, from(&reply))

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/af-multipath/mpresolve/internal/dnstest"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
@@ -55,5 +58,28 @@ func TestRefresh(t *testing.T) {
 		if !slices.Equal(asked, tt.want) {
 			t.Errorf("%s: %v asked anew, want %v", tt.qtype, asked, tt.want)
 		}
+	}
+}
+
+// TestStale: what upstream gives after its expiry goes out with its reason (RFC 8767, RFC 8914), and
+// is counted.
+func TestStale(t *testing.T) {
+	source := forwarding(t)
+	source.Upstream = upstream.ExchangerFunc(func(_ context.Context, q upstream.Query) (upstream.Reply, error) {
+		m := new(dns.Msg)
+		m.SetQuestion(q.Name.String(), uint16(q.Type))
+		m.Response, m.Answer = true, []dns.RR{rr("www.example. 30 IN A 192.0.2.7")}
+		msg, err := m.Pack()
+		msg = dnswire.AddOPT(msg, dnswire.OPT{Options: dnswire.AppendEDE(nil, dnswire.EDEStaleAnswer, "")})
+		return upstream.Reply{Msg: msg, Proto: "stale"}, err
+	})
+	s := start(t, source, options())
+	req := newRequest(pack(t, question("www.example", "A")), overUDP)
+	var r dns.Msg
+	if err := r.Unpack(s.answer(t.Context(), nil, req)); err != nil {
+		t.Fatal(err)
+	}
+	if n := req.counts.stale.Load(); len(r.Answer) != 1 || ede(&r) != "Stale Answer:" || n != 1 {
+		t.Errorf("%d counted, answer %v", n, r.String())
 	}
 }

@@ -23,6 +23,7 @@ const (
 	protoSpecial = "special"
 	protoMerged  = "multipath"
 	protoCache   = "cache"
+	protoStale   = "stale" // upstream's word for what had expired
 )
 
 // maxZoneHops is how often an alias may lead from one local zone to another.

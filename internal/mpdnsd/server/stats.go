@@ -24,6 +24,7 @@ type Counts struct {
 	Queries uint64
 	Hits    uint64
 	Misses  uint64 // given to a worker
+	Stale   uint64 // misses answered with what had expired (RFC 8767)
 	Dropped [NumDrops]uint64
 	Slipped uint64 // over the rate limit, answered with TC or BADCOOKIE
 	Panics  uint64
@@ -90,7 +91,7 @@ func (l *Listener) addStats(sum *Stats) {
 // counters are the Counts of one loop, or of a share of the TCP connections. The loop writes them,
 // workers now and then, so cores do not take the cache line from each other.
 type counters struct {
-	queries, hits, misses, slipped, panics atomic.Uint64
+	queries, hits, misses, stale, slipped, panics atomic.Uint64
 
 	dropped [NumDrops]atomic.Uint64
 	rcodes  [NumRCodes]atomic.Uint64
@@ -105,6 +106,7 @@ func (c *counters) addTo(sum *Counts) {
 	sum.Queries += c.queries.Load()
 	sum.Hits += c.hits.Load()
 	sum.Misses += c.misses.Load()
+	sum.Stale += c.stale.Load()
 	sum.Slipped += c.slipped.Load()
 	sum.Panics += c.panics.Load()
 	for i := range c.dropped {

@@ -105,6 +105,26 @@ func TestTCPSlowFrame(t *testing.T) {
 	t.Error("was given more than the time for one message")
 }
 
+// TestTCPUnread: a client that leaves its answers unread is closed after a time, whatever it does.
+func TestTCPUnread(t *testing.T) {
+	t.Parallel() // it waits for writeTimeout
+	s, l := listen(t, zoneSource(t), options())
+	c := dial(t, l)
+	fill(t, c)
+	if n := s.tcpConns.Load(); n != 1 {
+		t.Fatalf("%d connections", n)
+	}
+	look, end := time.NewTicker(50*time.Millisecond), time.After(writeTimeout+testTimeout)
+	defer look.Stop()
+	for s.tcpConns.Load() > 0 {
+		select {
+		case <-look.C:
+		case <-end:
+			t.Fatal("still open")
+		}
+	}
+}
+
 // TestTCPPerClient: one client has its share of the connections, and no more.
 func TestTCPPerClient(t *testing.T) {
 	o := options()
