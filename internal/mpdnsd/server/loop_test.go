@@ -238,3 +238,35 @@ func addrOf(socket any) net.Addr {
 	}
 	return nil
 }
+
+// TestListenOnBothFamilies: a socket of [::] that takes IPv4 too, as service managers open it,
+// answers both from the address asked, and knows this machine in either form.
+func TestListenOnBothFamilies(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs pktinfo, and all of 127.0.0.0/8")
+	}
+	udp, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{Port: udp.LocalAddr().(*net.UDPAddr).Port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, zoneSource(t), options())
+	l, err := s.ListenOn(udp, tcp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, asked := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
+		for _, proto := range []string{"udp", "tcp"} {
+			client := dns.Client{Net: proto, Timeout: testTimeout}
+			to := netip.AddrPortFrom(netip.MustParseAddr(asked), l.Addr().Port()).String()
+			for _, qtype := range []string{"A", "ANY"} { // by a worker, by the loop
+				if r, _, err := client.Exchange(question("server.demo.example", qtype), to); err != nil || len(r.Answer) == 0 {
+					t.Errorf("%s over %s: %v, %v", asked, proto, r, err)
+				}
+			}
+		}
+	}
+}
