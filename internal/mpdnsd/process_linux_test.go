@@ -17,7 +17,7 @@ import (
 )
 
 // built is the daemon as it is meant to be built, without cgo.
-func built(t *testing.T) string {
+func built(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "mpdnsd")
 	cmd := exec.Command("go", "build", "-o", file, "github.com/af-multipath/mpresolve/cmd/mpdnsd")
