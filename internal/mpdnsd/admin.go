@@ -19,6 +19,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
 	figures "github.com/af-multipath/mpresolve/internal/mpdnsd/metrics"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
 	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
@@ -196,9 +197,31 @@ func (a *admin) Stats(ctx context.Context) (s control.Stats, err error) {
 		s.Reloads = a.reloads
 		s.Cache = control.Cache{
 			Entries: c.Entries, Octets: c.Octets, MaxOctets: a.d.setup.cacheOctets(),
-			Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions,
+			Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions, Stale: c.Stale,
 		}
+		q := a.d.server.Stats()
+		s.UDP, s.TCP = transport(&q.UDP), transport(&q.TCP)
+		s.Clients = control.Clients{TCPConnections: q.TCPConnections, TCPRefused: q.TCPRefused, Working: q.Working, Unsent: q.Unsent}
 	})
+}
+
+// transport is the counts of one transport, those that are not zero by name.
+func transport(c *server.Counts) control.Transport {
+	t := control.Transport{
+		Queries: c.Queries, Hits: c.Hits, Misses: c.Misses, Slipped: c.Slipped, Panics: c.Panics,
+		RCodes: map[string]uint64{}, Dropped: map[string]uint64{},
+	}
+	for code, n := range c.RCodes {
+		if n > 0 {
+			t.RCodes[dnswire.RCode(code).String()] = n
+		}
+	}
+	for reason, n := range c.Dropped {
+		if n > 0 {
+			t.Dropped[server.Drop(reason).String()] = n
+		}
+	}
+	return t
 }
 
 // addresses lists where questions are taken.

@@ -3,6 +3,8 @@ package mpdnsd
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,11 +30,31 @@ func writeStats(w io.Writer, s control.Stats) {
 	c := s.Cache
 	line("cache", "%s  %s of %s", count(c.Entries, "answer"), octets(c.Octets), octets(c.MaxOctets))
 	line("", "%d hits  %d misses  %s  %d evicted", c.Hits, c.Misses, share(c.Hits, c.Hits+c.Misses), c.Evictions)
+	writeTransport(line, "udp", s.UDP)
+	writeTransport(line, "tcp", s.TCP)
+	line("clients", "%d tcp connections  %d refused  %s at work  %d answers unsent", s.Clients.TCPConnections, s.Clients.TCPRefused, count(s.Clients.Working, "question"), s.Clients.Unsent)
 	p := s.Process
 	line("memory", "%s of heap  %s of the system  limit %s", octets(int64(p.HeapOctets)), octets(int64(p.TotalOctets)), octets(p.LimitOctets))
 	line("goroutines", "%d", p.Goroutines)
 	if p.OpenFiles >= 0 {
 		line("files", "%d of %d", p.OpenFiles, p.MaxFiles)
+	}
+}
+
+func writeTransport(line func(what, format string, args ...any), name string, t control.Transport) {
+	line(name, "%d questions  %d hits  %s  %d slipped  %d panics", t.Queries, t.Hits, share(t.Hits, t.Queries), t.Slipped, t.Panics)
+	for _, c := range []struct {
+		what   string
+		counts map[string]uint64
+	}{{"answers", t.RCodes}, {"dropped", t.Dropped}} {
+		if len(c.counts) == 0 {
+			continue
+		}
+		var parts []string
+		for _, key := range slices.Sorted(maps.Keys(c.counts)) {
+			parts = append(parts, fmt.Sprintf("%s %d", key, c.counts[key]))
+		}
+		line("", "%s: %s", c.what, strings.Join(parts, "  "))
 	}
 }
 

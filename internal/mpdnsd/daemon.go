@@ -68,7 +68,16 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 		return err
 	}
 	s := set.config.Server
+	queries := newQueryLog(set.config.LogQueries, d.log)
+	defer queries.close()
 	d.server = server.New(d.source(set), server.Options{
+		Loops:          s.Loops,
+		TCPPerClient:   s.TCPPerClient,
+		Limit:          s.Rate,
+		Version:        s.Version,
+		Hostname:       s.Hostname,
+		CookieSecret:   s.Cookie(),
+		Query:          queries.hook(),
 		Allow:          set.config.Allow,
 		UDPSize:        s.UDPSize,
 		Outstanding:    s.Outstanding,
@@ -319,8 +328,8 @@ func (d *daemon) applyReload() error {
 	if set.config.Server != old.Server || !slices.Equal(set.config.Allow, old.Allow) {
 		d.log.Warn("reload: allow and the settings of [server] need a restart")
 	}
-	if set.config.Control != old.Control || set.config.Metrics != old.Metrics {
-		d.log.Warn("reload: the settings of [control] and [metrics] need a restart")
+	if set.config.Control != old.Control || set.config.Metrics != old.Metrics || set.config.LogQueries != old.LogQueries {
+		d.log.Warn("reload: the settings of [control] and [metrics], and log.queries, need a restart")
 	}
 	if d.paths != nil {
 		d.paths.reload(set)

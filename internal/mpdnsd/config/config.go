@@ -8,6 +8,7 @@
 package config
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
 )
 
 // Defaults and bounds.
@@ -67,6 +69,14 @@ const (
 	// MaxSocketPath is the longest name of a unix socket in octets (unix(7)).
 	MaxSocketPath = 107
 
+	// MaxLogQueries is the rarest sample of answers that can be logged.
+	MaxLogQueries = 1_000_000
+	// MaxChaos is the longest text of an answer of class CHAOS, in octets: that of
+	// one character string (RFC 1035 section 3.3).
+	MaxChaos = 255
+	// cookieOctets is the length of the secret of DNS cookies (RFC 9018 section 4.4).
+	cookieOctets = 16
+
 	// DefaultControlMode leaves the control socket to the daemon's user and root.
 	DefaultControlMode fs.FileMode = 0o600
 
@@ -108,6 +118,8 @@ type Config struct {
 	// Metrics is where Prometheus is answered; the zero value: nowhere.
 	Metrics  netip.AddrPort
 	LogLevel slog.Level
+	// LogQueries has one answer in so many logged; 0: none.
+	LogQueries int
 }
 
 // Upstream is whom the daemon asks.
@@ -158,6 +170,21 @@ type Server struct {
 	Outstanding    int
 	TCPConnections int
 	TCPIdle        time.Duration
+	TCPPerClient   int // connections of one IPv4 address or IPv6 /64; 0: half of TCPConnections
+	Loops          int // UDP sockets and loops of each address; 0: one for each core
+	Rate           server.RateLimit
+	// Version and Hostname answer questions of class CHAOS; empty: refused.
+	Version, Hostname string
+	CookieSecret      string // 32 hexadecimal digits; empty: a random one
+}
+
+// Cookie is CookieSecret as the server takes it.
+func (s Server) Cookie() *[16]byte {
+	b, err := hex.DecodeString(s.CookieSecret)
+	if err != nil || len(b) != cookieOctets {
+		return nil
+	}
+	return (*[cookieOctets]byte)(b)
 }
 
 // Paths is the path broker.
@@ -195,6 +222,7 @@ func Default() Config {
 			Outstanding:    DefaultOutstanding,
 			TCPConnections: DefaultTCPConnections,
 			TCPIdle:        DefaultTCPIdle,
+			Rate:           server.RateLimit{Slip: server.DefaultSlip},
 		},
 		Paths:   defaultPaths(),
 		Control: Control{Socket: control.DefaultPath, Mode: DefaultControlMode},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
 )
 
 // TestSample holds the file that documents the keys to the code: all keys are
@@ -71,6 +72,14 @@ udp_size = 1400
 outstanding = 100
 tcp_connections = 20
 tcp_idle_timeout = "30s"
+tcp_connections_per_client = 3
+loops = 2
+rate_limit = 100
+rate_burst = 200
+rate_slip = 3
+chaos_version = "v"
+chaos_hostname = "h"
+cookie_secret = "000102030405060708090a0b0c0d0e0f"
 [paths]
 enabled = true
 socket = "run/paths.sock"
@@ -93,6 +102,7 @@ group = "adm"
 listen = "127.0.0.1:9353"
 [log]
 level = "debug"
+queries = 1000
 [[forward]]
 zone = "Corp.Example"
 servers = ["192.0.2.1", "192.0.2.2:5353"]
@@ -129,7 +139,15 @@ func TestParse(t *testing.T) {
 	want.Cache.MaxNegativeTTL, want.Cache.FailureTTL = time.Hour, 10*time.Second
 	want.Hosts = Hosts{File: "hosts"}
 	want.Multipath.Type = 65401
-	want.Server = Server{UDPSize: 1400, Outstanding: 100, TCPConnections: 20, TCPIdle: 30 * time.Second}
+	want.Server = Server{
+		UDPSize: 1400, Outstanding: 100, TCPConnections: 20, TCPIdle: 30 * time.Second, TCPPerClient: 3, Loops: 2,
+		Rate:    server.RateLimit{PerSecond: 100, Burst: 200, Slip: 3},
+		Version: "v", Hostname: "h", CookieSecret: "000102030405060708090a0b0c0d0e0f",
+	}
+	if c := want.Server.Cookie(); c == nil || c[15] != 0x0f {
+		t.Errorf("cookie secret %v", c)
+	}
+	want.LogQueries = 1000
 	want.Paths = Paths{
 		Enabled: true, Socket: "run/paths.sock", Mode: 0o660, Group: "net", Manager: UserspaceManager,
 		Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")},
@@ -206,6 +224,14 @@ func TestErrors(t *testing.T) {
 			`f.toml:8:3: forward: a second one for a.`,
 		}},
 		{"forward by a dotted key", "forward.zone = \"x\"\n", []string{`f.toml:1:1: forward.zone: a forward is written below [[forward]]`}},
+		{"server", "[server]\nloops = 257\nrate_limit = -1\nrate_slip = 0\ncookie_secret = \"00\"\nchaos_version = 5\n[log]\nqueries = 1_000_001\n", []string{
+			`f.toml:2:1: server.loops: 257 is not from 0 to 256`,
+			`f.toml:3:1: server.rate_limit: -1 is not from 0 to 1000000`,
+			`f.toml:4:1: server.rate_slip: 0 is not from 1 to 10`,
+			`f.toml:5:1: server.cookie_secret: want 32 hexadecimal digits`,
+			`f.toml:6:1: server.chaos_version: want a text`,
+			`f.toml:8:1: log.queries: 1_000_001 is not from 0 to 1000000`,
+		}},
 		{"zone without file", "[[zone]]\norigin = \"a.b\"\n", []string{`f.toml:1:3: zone: has no file`}},
 		{"zone as one table", "[zone]\nfile = \"x\"\n", []string{`f.toml:1:2: zone: unknown table`}},
 		{"zone by a dotted key", "zone.file = \"x\"\n", []string{`f.toml:1:1: zone.file: a zone is written below [[zone]]`}},

@@ -16,6 +16,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
 )
 
 // The arrays of tables.
@@ -72,6 +73,15 @@ func schema() map[string]setter {
 		"server.tcp_connections":  func(c *Config, v value) { c.Server.TCPConnections = int(v.integer(1, MaxTCPConnections)) },
 		"server.tcp_idle_timeout": func(c *Config, v value) { c.Server.TCPIdle = v.duration(MinTCPIdle, MaxTCPIdle) },
 
+		"server.tcp_connections_per_client": func(c *Config, v value) { c.Server.TCPPerClient = int(v.integer(0, MaxTCPConnections)) },
+		"server.loops":                      func(c *Config, v value) { c.Server.Loops = int(v.integer(0, server.MaxLoops)) },
+		"server.rate_limit":                 func(c *Config, v value) { c.Server.Rate.PerSecond = int(v.integer(0, server.MaxRate)) },
+		"server.rate_burst":                 func(c *Config, v value) { c.Server.Rate.Burst = int(v.integer(0, server.MaxRate)) },
+		"server.rate_slip":                  func(c *Config, v value) { c.Server.Rate.Slip = int(v.integer(1, server.MaxSlip)) },
+		"server.chaos_version":              func(c *Config, v value) { c.Server.Version = v.chaos() },
+		"server.chaos_hostname":             func(c *Config, v value) { c.Server.Hostname = v.chaos() },
+		"server.cookie_secret":              func(c *Config, v value) { c.Server.CookieSecret = v.secret() },
+
 		"paths.enabled":          func(c *Config, v value) { c.Paths.Enabled = v.boolean() },
 		"paths.socket":           func(c *Config, v value) { c.Paths.Socket = v.socket() },
 		"paths.mode":             func(c *Config, v value) { c.Paths.Mode = v.mode() },
@@ -92,7 +102,8 @@ func schema() map[string]setter {
 
 		"metrics.listen": func(c *Config, v value) { c.Metrics = v.listen() },
 
-		"log.level": func(c *Config, v value) { c.LogLevel = v.level() },
+		"log.queries": func(c *Config, v value) { c.LogQueries = int(v.integer(0, MaxLogQueries)) },
+		"log.level":   func(c *Config, v value) { c.LogLevel = v.level() },
 	}
 }
 
@@ -232,6 +243,24 @@ func (v value) socket() string {
 	}
 	if err := CheckSocket(s); err != nil {
 		v.fail("%v", err)
+	}
+	return s
+}
+
+// chaos reads the text of an answer of class CHAOS.
+func (v value) chaos() string {
+	s, ok := v.text("a text")
+	if ok && len(s) > MaxChaos {
+		v.fail("the text has %d octets, at most %d are possible", len(s), MaxChaos)
+	}
+	return s
+}
+
+// secret reads the secret of DNS cookies. It is not repeated in an error.
+func (v value) secret() string {
+	s, ok := v.text("32 hexadecimal digits in quotes")
+	if ok && s != "" && (Server{CookieSecret: s}).Cookie() == nil {
+		v.fail("want 32 hexadecimal digits, such as openssl rand -hex 16 gives")
 	}
 	return s
 }

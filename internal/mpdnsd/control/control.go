@@ -69,6 +69,9 @@ type Stats struct {
 	Zones     int       `json:"zones"`
 	Reloads   Reloads   `json:"reloads"`
 	Cache     Cache     `json:"cache"`
+	UDP       Transport `json:"udp"`
+	TCP       Transport `json:"tcp"`
+	Clients   Clients   `json:"clients"`
 	Process   Process   `json:"process"`
 }
 
@@ -84,8 +87,28 @@ type Cache struct {
 	Octets    int64  `json:"octets"` // memory held
 	MaxOctets int64  `json:"max_octets"`
 	Hits      uint64 `json:"hits"`
+	Stale     uint64 `json:"stale"` // given after their expiry
 	Misses    uint64 `json:"misses"`
 	Evictions uint64 `json:"evictions"` // unexpired entries given up for room
+}
+
+// Transport is the questions that came over one transport.
+type Transport struct {
+	Queries uint64            `json:"queries"`
+	Hits    uint64            `json:"hits"`   // answered by the loop that read them
+	Misses  uint64            `json:"misses"` // given to a worker
+	RCodes  map[string]uint64 `json:"rcodes"`
+	Dropped map[string]uint64 `json:"dropped"` // by reason
+	Slipped uint64            `json:"slipped"` // over the rate limit, answered with TC or BADCOOKIE
+	Panics  uint64            `json:"panics"`
+}
+
+// Clients is what clients occupy.
+type Clients struct {
+	TCPConnections int    `json:"tcp_connections"` // open now
+	TCPRefused     uint64 `json:"tcp_refused"`
+	Working        int    `json:"working"` // questions that workers have now
+	Unsent         uint64 `json:"unsent"`  // answers over UDP that the system did not take
 }
 
 // Process is the running program.

@@ -69,9 +69,45 @@ func labelled(name, help string, kind prometheus.ValueType, labels []string, eac
 	return family{prometheus.NewDesc("mpdnsd_"+name, help, labels, nil), kind, each}
 }
 
+// transports makes a family of one value for each transport.
+func transports(name, help string, get func(control.Transport) uint64) family {
+	return labelled(name, help, prometheus.CounterValue, []string{"transport"}, func(s *control.Stats, put func(float64, ...string)) {
+		put(float64(get(s.UDP)), "udp")
+		put(float64(get(s.TCP)), "tcp")
+	})
+}
+
+// counts makes a family of the values of a map for each transport.
+func counts(name, help, label string, get func(control.Transport) map[string]uint64) family {
+	return labelled(name, help, prometheus.CounterValue, []string{"transport", label}, func(s *control.Stats, put func(float64, ...string)) {
+		for transport, t := range map[string]control.Transport{"udp": s.UDP, "tcp": s.TCP} {
+			for key, n := range get(t) {
+				put(float64(n), transport, key)
+			}
+		}
+	})
+}
+
+// serverFamilies is the figures of questions and answers.
+func serverFamilies() []family {
+	return []family{
+		transports("queries_total", "Questions.", func(t control.Transport) uint64 { return t.Queries }),
+		transports("query_hits_total", "Questions answered from the cache by the loop that read them.", func(t control.Transport) uint64 { return t.Hits }),
+		transports("query_misses_total", "Questions given to a worker.", func(t control.Transport) uint64 { return t.Misses }),
+		counts("answers_total", "Answers by response code.", "rcode", func(t control.Transport) map[string]uint64 { return t.RCodes }),
+		counts("dropped_total", "Questions without an answer, by reason.", "reason", func(t control.Transport) map[string]uint64 { return t.Dropped }),
+		transports("slipped_total", "Questions over the rate limit, answered with TC or BADCOOKIE.", func(t control.Transport) uint64 { return t.Slipped }),
+		transports("panics_total", "Answers that failed for a defect of the daemon.", func(t control.Transport) uint64 { return t.Panics }),
+		gauge("tcp_connections", "Connections open now.", func(s *control.Stats) float64 { return float64(s.Clients.TCPConnections) }),
+		counter("tcp_refused_total", "Connections closed at once.", func(s *control.Stats) float64 { return float64(s.Clients.TCPRefused) }),
+		gauge("working", "Questions that workers have now.", func(s *control.Stats) float64 { return float64(s.Clients.Working) }),
+		counter("unsent_total", "Answers over UDP that the system did not take.", func(s *control.Stats) float64 { return float64(s.Clients.Unsent) }),
+	}
+}
+
 // families is every figure there is. docs/mpdnsd.md has the same list.
 func families() []family {
-	return []family{
+	return append(serverFamilies(),
 		labelled("build_info", "Always 1; which program this is.", prometheus.GaugeValue, []string{"version", "go"},
 			func(s *control.Stats, put func(float64, ...string)) { put(1, s.Version.Version, s.Go) }),
 		gauge("start_time_seconds", "Unix time of the start.", func(s *control.Stats) float64 { return float64(s.Started.UnixMilli()) / 1000 }),
@@ -88,5 +124,6 @@ func families() []family {
 		counter("cache_hits_total", "Look-ups that found an answer.", func(s *control.Stats) float64 { return float64(s.Cache.Hits) }),
 		counter("cache_misses_total", "Look-ups that found none.", func(s *control.Stats) float64 { return float64(s.Cache.Misses) }),
 		counter("cache_evictions_total", "Unexpired answers given up for room.", func(s *control.Stats) float64 { return float64(s.Cache.Evictions) }),
-	}
+		counter("cache_stale_total", "Answers given after their expiry.", func(s *control.Stats) float64 { return float64(s.Cache.Stale) }),
+	)
 }

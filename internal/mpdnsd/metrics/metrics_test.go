@@ -29,7 +29,10 @@ func (f *fake) Stats(context.Context) (control.Stats, error) {
 	return control.Stats{
 		Version: control.Version{Version: "v1", Go: "go1"}, Started: time.Unix(1e9, 5e8), Listeners: []string{"a", "b"}, Zones: 4,
 		Reloads: control.Reloads{Done: 5, Failed: 6},
-		Cache:   control.Cache{Entries: 7, Octets: 8, MaxOctets: 9, Hits: 10, Misses: 11, Evictions: 12},
+		Cache:   control.Cache{Entries: 7, Octets: 8, MaxOctets: 9, Hits: 10, Misses: 11, Evictions: 12, Stale: 13},
+		UDP:     control.Transport{Queries: 14, Hits: 15, Misses: 16, RCodes: map[string]uint64{"NOERROR": 17}, Dropped: map[string]uint64{"busy": 18}, Slipped: 19, Panics: 20},
+		TCP:     control.Transport{Queries: 21},
+		Clients: control.Clients{TCPConnections: 22, TCPRefused: 23, Working: 24, Unsent: 25},
 	}, f.stuck
 }
 
@@ -72,7 +75,11 @@ func TestMetrics(t *testing.T) {
 		`mpdnsd_build_info{go="go1",version="v1"} 1`, "mpdnsd_start_time_seconds 1.0000000005e+09",
 		"mpdnsd_listeners 2", "mpdnsd_zones 4", `mpdnsd_reloads_total{result="done"} 5`, `mpdnsd_reloads_total{result="failed"} 6`,
 		"mpdnsd_cache_entries 7", "mpdnsd_cache_bytes 8", "mpdnsd_cache_max_bytes 9",
-		"mpdnsd_cache_hits_total 10", "mpdnsd_cache_misses_total 11", "mpdnsd_cache_evictions_total 12",
+		"mpdnsd_cache_hits_total 10", "mpdnsd_cache_misses_total 11", "mpdnsd_cache_evictions_total 12", "mpdnsd_cache_stale_total 13",
+		`mpdnsd_queries_total{transport="udp"} 14`, `mpdnsd_query_hits_total{transport="udp"} 15`, `mpdnsd_query_misses_total{transport="udp"} 16`,
+		`mpdnsd_answers_total{rcode="NOERROR",transport="udp"} 17`, `mpdnsd_dropped_total{reason="busy",transport="udp"} 18`,
+		`mpdnsd_slipped_total{transport="udp"} 19`, `mpdnsd_panics_total{transport="udp"} 20`, `mpdnsd_queries_total{transport="tcp"} 21`,
+		"mpdnsd_tcp_connections 22", "mpdnsd_tcp_refused_total 23", "mpdnsd_working 24", "mpdnsd_unsent_total 25",
 		"# TYPE mpdnsd_cache_hits_total counter", "# TYPE mpdnsd_cache_entries gauge",
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") && !strings.HasPrefix(text, line+"\n") {
