@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
+	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
@@ -20,8 +22,7 @@ func (s *subflows) learn(e mptcp.Event) {
 }
 
 // offeredByPeer takes in an address that the peer announces: authenticated by the
-// connection's keys, it is the host's own word. What a join then proves is
-// remembered as for any other address.
+// connection's keys, it is the host's own word.
 func (s *subflows) offeredByPeer(ctx context.Context, e mptcp.Event) {
 	s.learn(e)
 	remote := e.Remote
@@ -29,8 +30,27 @@ func (s *subflows) offeredByPeer(ctx context.Context, e mptcp.Event) {
 		remote = netip.AddrPortFrom(remote.Addr(), s.first.Port())
 	}
 	s.tell(PathAnnounced, netip.AddrPort{}, remote, nil)
+	s.noteAnnounced(remote)
 	if s.announced == JoinAnnounced && !s.replaced && len(s.remotes) < maxCandidates {
 		s.offer(ctx, []netip.AddrPort{remote})
+	}
+}
+
+// noteAnnounced remembers the peer's word that an address is its own, joined or
+// not: as good as a join's proof, as both need the connection's keys (RFC 8684
+// section 3.4.1). Private addresses are the peer's own in its network, and not in
+// this one's, unless the connection goes to one. What a join has shown before is
+// not put in doubt: it was seen, and this was said.
+func (s *subflows) noteAnnounced(remote netip.AddrPort) {
+	first, addr := s.first.Addr(), remote.Addr().Unmap()
+	if remote.Port() != s.first.Port() || !belongsBeside(first, addr) || addr.IsPrivate() && !first.IsPrivate() {
+		return
+	}
+	now := time.Now()
+	for _, c := range s.memory.Order(s.key, first, []netip.Addr{addr}, now) {
+		if c.Last == hostid.NotTried {
+			s.memory.Record(s.key, first, addr, hostid.Joined, now)
+		}
 	}
 }
 

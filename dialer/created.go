@@ -13,7 +13,8 @@ import (
 // address that the connection began with (the C flag of RFC 8684 section 3.1).
 // The kernel tells it once, when a connection is made, so the watch is held
 // during a dial and while a connection has subflows to add. It needs the path
-// manager of this process; a broker's clients do not learn of it.
+// manager of this process; a broker tells its clients of their own connections
+// when they come.
 type createdWatch struct {
 	mu     sync.Mutex // guards all below
 	users  int
@@ -107,10 +108,26 @@ func (d *Dialer) watchCreated(t target) (release func()) {
 	return d.created.hold(&d.managers)
 }
 
+// denies reports whether the peer asked not to be joined at the first address, by
+// the watch or by the broker.
+func (s *subflows) denies() bool {
+	s.mu.Lock()
+	told := s.toldDenied
+	s.mu.Unlock()
+	return told || s.created.denies(s.token)
+}
+
+// madeByPeer takes in what the peer said when the connection was made, as the
+// broker tells it afterwards.
+func (s *subflows) madeByPeer(ctx context.Context, e mptcp.Event) {
+	s.update(func() { s.toldDenied = e.Flags&mptcp.FlagDenyJoinInitial != 0 })
+	s.heed(ctx)
+}
+
 // heed gives up joins of the first address once it is known that the peer does
 // not want them: the event can be read a moment after the one that allows joins.
 func (s *subflows) heed(ctx context.Context) {
-	if !s.denied && s.created.denies(s.token) {
+	if !s.denied && s.denies() {
 		s.denied = true
 		s.replan(ctx, wanted{reason: errDenied})
 	}

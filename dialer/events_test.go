@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/mptcp/mptcptest"
 )
@@ -91,18 +92,21 @@ func TestEventsContext(t *testing.T) {
 }
 
 // TestAnnounced: what the peer announces is joined, but for another port or
-// policy, and given up when it is withdrawn.
+// policy, and given up when it is withdrawn; the peer's word that it is its own is
+// remembered whether it is joined or not.
 func TestAnnounced(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		policy AnnouncedPolicy
 		addr   netip.AddrPort
 		want   bool
+		same   hostid.Verdict
 	}{
-		{"joined", JoinAnnounced, v4a, true},
-		{"ignored", IgnoreAnnounced, v4a, false},
-		{"another port", JoinAnnounced, netip.AddrPortFrom(v4a.Addr(), 80), false},
-		{"misplaced", JoinAnnounced, netip.MustParseAddrPort("127.0.0.1:443"), false},
+		{"joined", JoinAnnounced, v4a, true, hostid.Same},
+		{"ignored", IgnoreAnnounced, v4a, false, hostid.Same},
+		{"another port", JoinAnnounced, netip.AddrPortFrom(v4a.Addr(), 80), false, hostid.Unknown},
+		{"misplaced", JoinAnnounced, netip.MustParseAddrPort("127.0.0.1:443"), false, hostid.Unknown},
+		{"of another network", IgnoreAnnounced, netip.MustParseAddrPort("10.0.0.1:443"), false, hostid.Unknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -117,6 +121,10 @@ func TestAnnounced(t *testing.T) {
 				synctest.Wait()
 				if got := slices.Contains(b.creates(), tt.addr); got != tt.want || changes[0] != PathAnnounced {
 					t.Errorf("joined %v, changes %v", got, changes)
+				}
+				known := b.memory.Order(b.key, v6a.Addr(), []netip.Addr{tt.addr.Addr()}, time.Now())
+				if known[0].Verdict != tt.same {
+					t.Errorf("remembered: %+v", known)
 				}
 				b.pm.Emit(mptcp.Event{Type: mptcp.Removed, Token: testToken, RemoteID: 3})
 				synctest.Wait()

@@ -143,7 +143,7 @@ func (s *subflows) plan() plan {
 	p := plan{
 		policy: s.policy, remotes: s.choices(s.remotes), known: s.known, network: s.network, local: s.local,
 		first:      held{local: s.began.Addr(), remote: s.first, up: s.firstWanted() && s.firstUp()},
-		unwanted:   s.replaced && !slices.Contains(s.remotes, s.first) || s.created.denies(s.token),
+		unwanted:   s.replaced && !slices.Contains(s.remotes, s.first) || s.denies(),
 		routedFrom: routedFrom,
 	}
 	s.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
@@ -227,28 +228,42 @@ func TestAnnouncedByPeer(t *testing.T) {
 	})
 }
 
-// TestDeniesInitial: the C flag of the peer is honoured and reported.
+// TestDeniesInitial: the C flag of the peer is honoured and reported, whoever
+// makes the paths.
 func TestDeniesInitial(t *testing.T) {
-	for _, deny := range []bool{false, true} {
-		t.Run(map[bool]string{false: "allowed", true: "denied"}[deny], func(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		deny, broker bool
+	}{
+		{"allowed", false, false},
+		{"denied", true, false},
+		{"allowed, broker", false, true},
+		{"denied, broker", true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			inLab(t, func(t *testing.T, w *world) {
 				unlimit(t, w.server)
-				if deny {
+				if tt.deny {
 					if err := w.server.Sysctl("net.mptcp.allow_join_initial_addr_port", "0"); err != nil {
 						t.Fatal(err)
 					}
 				}
 				serve(t, w.server, false)
-				d := Dialer{Paths: FullMesh}
-				c := connect(t, &d, record(server1v6, server2v6))
+				d := &Dialer{}
+				if tt.broker {
+					path, _ := startBroker(t, broker.Config{})
+					d = withoutRight(path)
+				}
+				d.Paths = FullMesh
+				c := connect(t, d, record(server1v6, server2v6))
 				joined(t, c)
 				until(t, "the joins", func() bool {
 					return slices.Contains(pairs(c), pair(client1v6, server2v6)) && slices.Contains(pairs(c), pair(client2v6, server2v6))
 				})
-				if r := c.Report(); r.DeniesInitial != deny {
-					t.Errorf("denied: %v", r.DeniesInitial)
+				if r := c.Report(); r.DeniesInitial != tt.deny || r.Manager == managerBroker != tt.broker {
+					t.Errorf("denied: %v, manager %s", r.DeniesInitial, r.Manager)
 				}
-				if got := slices.Contains(pairs(c), pair(client2v6, server1v6)); got == deny {
+				if got := slices.Contains(pairs(c), pair(client2v6, server1v6)); got == tt.deny {
 					t.Errorf("paths %v", pairs(c))
 				}
 			})

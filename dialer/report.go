@@ -82,7 +82,8 @@ type Report struct {
 	// DeniesInitial says that the peer asked not to be joined at the address that
 	// the connection began with, as load balancers do (the C flag of RFC 8684
 	// section 3.1), which is honoured. It is known where this process has the
-	// right to the path manager.
+	// right to the path manager, and of a broker that was there when the
+	// connection was made.
 	DeniesInitial bool
 	// Attempts are the connection attempts of the race, in order of starting.
 	Attempts []Attempt
@@ -109,7 +110,7 @@ func (c *Conn) Report() Report {
 	r.Answer, r.Lacking = c.look.answer(), c.stream.lacking
 	r.Fallback = c.fallbackReason()
 	r.Manager, r.Why = c.manager()
-	r.DeniesInitial = c.subflows != nil && c.subflows.created.denies(c.id)
+	r.DeniesInitial = c.subflows != nil && c.subflows.denies()
 	if c.subflows != nil {
 		c.subflows.report(&r)
 	} else {

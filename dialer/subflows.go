@@ -81,17 +81,18 @@ type subflows struct {
 	insist    bool                     // addresses that failed lately are tried too
 	replaced  bool                     // remotes are a set of their own, in which the first address need not be
 
-	mu      sync.Mutex // guards all below
-	joiner  joiner
-	steerer steerer
-	refused []*join       // the joins of the last change of the sets that was taken back
-	failure error         // why this process manages no path, nil when it does
-	via     string        // managerDirect or managerBroker, "" while there is no path manager
-	left    bool          // the subflow that the connection began with was given up
-	begun   bool          // the first candidates were given to the joiner
-	open    bool          // the look-up may still bring addresses
-	ended   bool          // the goroutine has ended
-	changed chan struct{} // closed and replaced at each change
+	mu         sync.Mutex // guards all below
+	joiner     joiner
+	steerer    steerer
+	refused    []*join       // the joins of the last change of the sets that was taken back
+	failure    error         // why this process manages no path, nil when it does
+	via        string        // managerDirect or managerBroker, "" while there is no path manager
+	toldDenied bool          // the peer does not want joins of its first address, as the broker told
+	left       bool          // the subflow that the connection began with was given up
+	begun      bool          // the first candidates were given to the joiner
+	open       bool          // the look-up may still bring addresses
+	ended      bool          // the goroutine has ended
+	changed    chan struct{} // closed and replaced at each change
 
 	cancel context.CancelFunc
 	group  errgroup.Group // the goroutine and its probes
@@ -208,6 +209,8 @@ func (s *subflows) event(ctx context.Context, e mptcp.Event) {
 	case e.Type == mptcp.SubflowClosed && e.Local == s.began:
 		s.tell(PathClosed, s.began, s.first, whyClosed(e))
 		s.replan(ctx, wanted{reason: errNotWanted}) // its address is one to join now
+	case e.Type == mptcp.Created:
+		s.madeByPeer(ctx, e)
 	case e.Type == mptcp.Announced:
 		s.offeredByPeer(ctx, e)
 	case e.Type == mptcp.Removed:
