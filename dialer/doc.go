@@ -33,6 +33,11 @@
 // announces; what ends is tried again after a pause. [Conn.Reconnect] and
 // [Conn.Rebind] replace the sets of addresses, [Conn.Events] tells of changes.
 //
+// A Dialer remembers how connection attempts went on each network that this
+// machine was attached to, and begins the next dial with what is known to answer
+// there. An address without an answer goes last for a while, then has its turn
+// again.
+//
 // An address becomes a subflow only when the peer's kernel proves by MP_JOIN
 // that it belongs to this very connection (RFC 8684 section 3.2). The stream's
 // data never goes to another host, whatever the name says.

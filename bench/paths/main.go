@@ -154,7 +154,7 @@ func measurements() []measurement {
 		{"record", 15, measureRecord},
 		{"blackhole", 5, measureBlackhole},
 		{"aggregate", 3, measureAggregate},
-		{"cut", 5, measureCut},
+		{"cut", 11, measureCut},
 		{"join", 9, measureJoin},
 		{"broker", 2, measureBroker},
 	}

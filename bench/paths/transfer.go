@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -238,6 +239,7 @@ func measureCut(ctx context.Context, b *bench, runs int) ([]figure, error) {
 			f.add(ours, baseline)
 		}
 		all = append(all, f)
+		b.note("Longest of the %d pauses, %s: %.2f s.", len(f.ours), way, slices.Max(f.ours))
 	}
 	return all, nil
 }
