@@ -3,6 +3,7 @@ package grpcexample
 import (
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,14 +15,33 @@ import (
 
 	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/examples/internal/exampletest"
+	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestNewClient calls the health service, which every gRPC library has.
+// TestNewClient calls the health service, which every gRPC library has, of a
+// server behind package net's listener and of one behind a dialer.Listener.
 func TestNewClient(t *testing.T) {
+	for name, listen := range map[string]func(address string) (net.Listener, error){
+		"net.Listen": func(address string) (net.Listener, error) { return net.Listen("tcp", address) },
+		"dialer.Listener": func(address string) (net.Listener, error) {
+			var lc dialer.ListenConfig
+			return lc.Listen(t.Context(), mpaddr.FromAddrPorts(netip.MustParseAddrPort(address)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { checkHealth(t, listen) })
+	}
+}
+
+func checkHealth(t *testing.T, listen func(address string) (net.Listener, error)) {
+	t.Helper()
 	port := exampletest.Port(t)
-	serve(t, "127.0.0.1:"+port)
+	listener, err := listen("127.0.0.1:" + port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, listener)
 
 	var d dialer.Dialer
 	var conns exampletest.Conns
@@ -42,13 +62,9 @@ func TestNewClient(t *testing.T) {
 	exampletest.CheckMultipath(t, conns.First(t))
 }
 
-// serve runs a gRPC server at address until the test ends.
-func serve(t *testing.T, address string) {
+// serve runs a gRPC server on a listener until the test ends.
+func serve(t *testing.T, listener net.Listener) {
 	t.Helper()
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := grpc.NewServer()
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	done := make(chan error, 1)
