@@ -39,11 +39,26 @@ func attachmentOf(s netmon.State, ipv4 bool) attachment {
 type place struct {
 	monitors *sharedMonitor
 
-	mu      sync.Mutex // guards all below
-	looked  bool
-	monitor *netmon.Monitor // nil: not looked yet, left, or the network is not known
-	begin   netmon.State    // the first one
-	state   netmon.State    // the last one
+	mu         sync.Mutex // guards all below
+	looked     bool
+	monitor    *netmon.Monitor // nil: not looked yet, left, or the network is not known
+	state      netmon.State    // the last one
+	begin, now attachments     // at first, and in state
+}
+
+// attachments are a machine's, one of each family.
+type attachments struct{ ipv4, ipv6 attachment }
+
+func attachmentsOf(s netmon.State) attachments {
+	return attachments{attachmentOf(s, true), attachmentOf(s, false)}
+}
+
+// of returns the one for an address.
+func (as attachments) of(a netip.Addr) attachment {
+	if a.Unmap().Is4() {
+		return as.ipv4
+	}
+	return as.ipv6
 }
 
 // attachment returns the present one for the family of an address, and whether
@@ -51,18 +66,29 @@ type place struct {
 func (p *place) attachment(a netip.Addr) (at attachment, moved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.look()
+	at = p.now.of(a)
+	return at, at != p.begin.of(a)
+}
+
+// look takes in where the machine is now. The lock is held.
+func (p *place) look() {
 	if !p.looked {
 		p.looked = true
-		if m, err := p.monitors.acquire(); err == nil { // else one history for everywhere
-			p.monitor, p.begin = m, m.State()
+		m, err := p.monitors.acquire()
+		if err != nil {
+			return // one history for everywhere
 		}
+		p.monitor, p.state = m, m.State()
+		p.now = attachmentsOf(p.state)
+		p.begin = p.now
 	}
-	if p.monitor != nil {
-		p.state = p.monitor.State()
+	if p.monitor == nil {
+		return
 	}
-	ipv4 := a.Unmap().Is4()
-	at = attachmentOf(p.state, ipv4)
-	return at, at != attachmentOf(p.begin, ipv4)
+	if state := p.monitor.State(); !state.Equal(p.state) {
+		p.state, p.now = state, attachmentsOf(state)
+	}
 }
 
 // leave ends the look-out; the place stays what it was last.

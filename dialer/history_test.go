@@ -191,9 +191,10 @@ func TestAttachmentOf(t *testing.T) {
 
 // TestPlaceMoved: what was seen while the network changed counts nowhere.
 func TestPlaceMoved(t *testing.T) {
-	p := place{looked: true, begin: netmon.State{}, state: netmon.State{
+	now := attachmentsOf(netmon.State{
 		Addresses: []netmon.Address{{Addr: netip.MustParseAddr("192.0.2.7"), Prefix: 24, Index: 2, DefaultRoute: true}},
-	}}
+	})
+	p := place{looked: true, now: now}
 	if _, moved := p.attachment(v4a.Addr()); !moved {
 		t.Error("IPv4 has not moved")
 	}
@@ -201,7 +202,7 @@ func TestPlaceMoved(t *testing.T) {
 		t.Error("IPv6 has moved")
 	}
 	var h history
-	r := recall{history: &h, place: place{looked: true, begin: p.begin, state: p.state}}
+	r := recall{history: &h, place: place{looked: true, now: now}}
 	r.record([]Attempt{{Remote: v4a, Err: errors.Join(errLost)}, {Remote: v4b}}, nil)
 	if len(h.attachments) != 0 {
 		t.Errorf("%d attachments remembered", len(h.attachments))
