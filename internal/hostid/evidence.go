@@ -18,7 +18,7 @@ type Evidence struct {
 	Kind    Kind
 	A, B    []netip.Addr
 	Source  string    // who said it: "udp 192.0.2.53", "join", the name of a table
-	Seen    time.Time // when; of what the transport shows, the latest counts
+	Seen    time.Time // when; of what the transport shows, later overrules earlier
 	Expires time.Time // it counts before this time only; the zero time is long ago
 	Detail  string    // what was seen, where the kind alone does not say: a name
 }

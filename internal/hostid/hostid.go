@@ -22,7 +22,7 @@
 // [Unknown]. Where the evidence for and the evidence against would each decide
 // alone, the pair is Unknown whatever the sum is. What the transport showed (a
 // join proves sameness: the peer knew the key of the connection, RFC 8684
-// section 3.2) goes before all that DNS says, and of it the latest counts. That a
+// section 3.2) goes before all that DNS says, and later overrules earlier. That a
 // join failed proves nothing: a limit, a firewall or a middlebox does the same.
 //
 // What a pair's own evidence does not decide follows from others: a chain of

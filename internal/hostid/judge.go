@@ -1,6 +1,7 @@
 package hostid
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"time"
@@ -38,7 +39,9 @@ type Judgement struct {
 type pairSum struct {
 	kinds    uint64   // the kinds counted
 	pro, con Strength // the sums for and against, both at least zero
-	shown    int32    // 1 + the index of the latest evidence of the transport; 0: none
+	joined   int64    // when the transport last showed sameness, in microseconds since 1970
+	apart    int64    // and difference
+	shown    int32    // 1 + the index of the evidence of the transport that counts; 0: none
 	own      Strength // log-odds by the pair's own evidence
 	chain    Strength // log-odds by the best chain of pairs, itself one
 	odds     Strength // the final log-odds
@@ -57,6 +60,9 @@ func Judge(addrs []netip.Addr, evidence []Evidence, now time.Time) Judgement {
 	j.addrs, j.index = number(addrs)
 	n := j.size()
 	j.pairs = make([]pairSum, n*(n-1)/2)
+	for i := range j.pairs {
+		j.pairs[i].joined, j.pairs[i].apart = math.MinInt64, math.MinInt64
+	}
 	j.gather()
 	for i := range n {
 		for k := range i {
@@ -99,24 +105,37 @@ func (j *Judgement) at(i, k int) *pairSum {
 	return &j.pairs[high*(high-1)/2+min(i, k)]
 }
 
-// gather counts each kind of evidence once for each pair that it is about.
+// gather takes each piece of evidence into the pairs that it is about.
 func (j *Judgement) gather() {
-	var a, b []int
+	for n := range j.evidence {
+		if e := &j.evidence[n]; e.Kind.shown() {
+			j.each(e, func(p *pairSum) { p.see(e) })
+		}
+	}
 	for n := range j.evidence {
 		e := &j.evidence[n]
-		if e.Kind >= kinds || !e.Kind.shown() && !j.now.Before(e.Expires) {
-			continue
+		switch {
+		case e.Kind >= kinds || !j.now.Before(e.Expires):
+		case e.Kind.shown():
+			j.each(e, func(p *pairSum) { j.prove(p, n) })
+		default:
+			j.each(e, func(p *pairSum) { p.count(e.Kind) })
 		}
-		a, b = j.indices(a[:0], e.A), j.indices(b[:0], e.B)
-		for x, i := range a {
-			others := b
-			if len(e.B) == 0 {
-				others = a[:x]
-			}
-			for _, k := range others {
-				if i != k {
-					j.count(j.at(i, k), n, e.Kind)
-				}
+	}
+}
+
+// each calls f for each pair that e is about, some perhaps twice.
+func (j *Judgement) each(e *Evidence, f func(*pairSum)) {
+	var room [2][MaxAddrs]int
+	a, b := j.indices(room[0][:0], e.A), j.indices(room[1][:0], e.B)
+	for x, i := range a {
+		others := b
+		if len(e.B) == 0 {
+			others = a[:x]
+		}
+		for _, k := range others {
+			if i != k {
+				f(j.at(i, k))
 			}
 		}
 	}
@@ -132,14 +151,8 @@ func (j *Judgement) indices(out []int, addrs []netip.Addr) []int {
 	return out
 }
 
-// count takes evidence n, of kind k, into a pair.
-func (j *Judgement) count(p *pairSum, n int, k Kind) {
-	if k.shown() {
-		if p.shown == 0 || j.evidence[n].later(&j.evidence[p.shown-1]) {
-			p.shown = int32(n + 1)
-		}
-		return
-	}
+// count adds a kind, once.
+func (p *pairSum) count(k Kind) {
 	if p.kinds&(1<<k) != 0 {
 		return
 	}
@@ -151,16 +164,34 @@ func (j *Judgement) count(p *pairSum, n int, k Kind) {
 	}
 }
 
-// later tells whether e overrules o: it was seen later or, at the same time, is
-// for sameness, or counts for longer.
-func (e *Evidence) later(o *Evidence) bool {
-	switch {
-	case !e.Seen.Equal(o.Seen):
-		return e.Seen.After(o.Seen)
-	case e.Kind != o.Kind:
-		return e.Strength() > o.Strength()
+// see notes when the transport last showed each direction, expired or not: what a
+// later one overruled does not come back when that expires.
+func (p *pairSum) see(e *Evidence) {
+	at := e.Seen.UnixMicro()
+	if e.Kind.Sign() > 0 {
+		p.joined = max(p.joined, at)
+	} else {
+		p.apart = max(p.apart, at)
 	}
-	return e.Expires.After(o.Expires)
+}
+
+// prove takes in evidence n, which the transport shows and no later evidence of
+// the other direction overrules; at the same time the one for sameness counts. Of
+// what is left the strongest counts, and of equals the one that does so for
+// longest.
+func (j *Judgement) prove(p *pairSum, n int) {
+	e := &j.evidence[n]
+	at := e.Seen.UnixMicro()
+	if e.Kind.Sign() > 0 && at < p.apart || e.Kind.Sign() < 0 && at <= p.joined {
+		return
+	}
+	if p.shown != 0 {
+		o := &j.evidence[p.shown-1]
+		if cmp.Or(cmp.Compare(abs(e.Strength()), abs(o.Strength())), e.Expires.Compare(o.Expires)) <= 0 {
+			return
+		}
+	}
+	p.shown = int32(n + 1)
 }
 
 // weigh sets the log-odds by the pair's own evidence.
@@ -170,12 +201,7 @@ func (j *Judgement) weigh(p *pairSum) {
 		p.own = indecisive(p.own)
 	}
 	if p.shown != 0 {
-		// One that a later proof overruled does not come back when that expires.
-		if e := &j.evidence[p.shown-1]; j.now.Before(e.Expires) {
-			p.own = e.Strength()
-		} else {
-			p.shown = 0
-		}
+		p.own = j.evidence[p.shown-1].Strength()
 	}
 }
 

@@ -56,6 +56,8 @@ func TestJudge(t *testing.T) {
 		{"and the other way", "ab", []hostid.Evidence{about(hostid.Published, "a|b", 0), about(hostid.OtherPeer, "ab", -20)}, "a= b="},
 		{"a later proof", "ab", []hostid.Evidence{about(hostid.Join, "ab", -3), about(hostid.OtherPeer, "ab", -2)}, "a= b="},
 		{"later still", "ab", []hostid.Evidence{about(hostid.Announcement, "ab", -1), about(hostid.OtherPeer, "ab", -2)}, "ab="},
+		{"a weaker proof later", "ab", []hostid.Evidence{about(hostid.Join, "ab", 0), about(hostid.Announcement, "ab", 0), about(hostid.OtherPeer, "ab", -1)}, "ab="},
+		{"proofs at one time", "ab", []hostid.Evidence{about(hostid.OtherPeer, "ab", -1), about(hostid.Announcement, "ab", -1)}, "ab="},
 		{"expired", "ab", []hostid.Evidence{about(hostid.Published, "ab", -60)}, "ab?"},
 		{"no expiry", "ab", []hostid.Evidence{{Kind: hostid.Published, A: list("ab")}}, "ab?"},
 		{"unknown kind", "ab", []hostid.Evidence{about(hostid.Kind(200), "ab", 0)}, "ab?"},
@@ -82,6 +84,19 @@ func TestOverruledStaysOverruled(t *testing.T) {
 	older.Expires = start.Add(24 * time.Hour)
 	if p := hostid.Judge(list("ab"), []hostid.Evidence{older, later}, start.Add(2*time.Hour)).Pair(node('a'), node('b')); p.Verdict != hostid.Unknown {
 		t.Errorf("%+v", p)
+	}
+}
+
+// TestWeakerProofAdds: an announcement after a join takes nothing from it, neither
+// log-odds nor time.
+func TestWeakerProofAdds(t *testing.T) {
+	older, later := about(hostid.Join, "ab", 0), about(hostid.Announcement, "ab", 1)
+	older.Expires = start.Add(24 * time.Hour)
+	for _, hours := range []time.Duration{0, 3} {
+		p := hostid.Judge(list("ab"), []hostid.Evidence{older, later}, start.Add(hours*time.Hour)).Pair(node('a'), node('b'))
+		if p.Odds != hostid.Join.Strength() || !p.Until.Equal(older.Expires) {
+			t.Errorf("after %d hours: %+v", hours, p)
+		}
 	}
 }
 

@@ -153,7 +153,7 @@ func (k Kind) From() string { return k.facts().from }
 func (k Kind) Derived() bool { return k < derivedKinds }
 
 // shown tells whether the transport has shown it: such evidence goes before all
-// other, and the latest counts.
+// other, and later overrules earlier.
 func (k Kind) shown() bool { return k >= Join && k < kinds }
 
 // Kinds returns all kinds.
