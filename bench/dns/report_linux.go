@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// report is everything that a run prints.
+type report struct {
+	Date    string   `json:"date"`
+	Machine string   `json:"machine"`
+	Peers   []string `json:"peers"` // in the order of the columns
+	Rows    []*row   `json:"rows"`
+	Notes   []string `json:"notes,omitempty"`
+}
+
+// row is one load's figures.
+type row struct {
+	Name   string               `json:"load"`
+	Title  string               `json:"title"`
+	Unit   string               `json:"unit"`
+	Values map[string][]float64 `json:"values"` // by peer, in the order of the rounds
+	Errors map[string]string    `json:"errors,omitempty"`
+	Goals  []result             `json:"goals"`
+	goals  []goal
+}
+
+// result is what became of a goal.
+type result struct {
+	Of    string  `json:"of"`
+	Limit float64 `json:"limit"`
+	Ratio float64 `json:"ratio"`
+	Met   bool    `json:"met"`
+}
+
+func newReport(b *bench) *report {
+	r := &report{Date: time.Now().Format(time.DateOnly), Machine: describe()}
+	for _, p := range b.chosenPeers() {
+		if b.programs[p.name] != "" {
+			r.Peers = append(r.Peers, p.name)
+		}
+	}
+	for _, p := range b.missing {
+		text := "not measured, not installed: " + p.name
+		if p.pkg != "" {
+			text += " (apt-get install " + p.pkg + ")"
+		}
+		r.Notes = append(r.Notes, text)
+	}
+	return r
+}
+
+func (r *report) row(m measurement) *row {
+	w := &row{Name: m.name, Title: m.title, Unit: m.unit, Values: map[string][]float64{}, Errors: map[string]string{}, goals: m.goals}
+	r.Rows = append(r.Rows, w)
+	return w
+}
+
+func (w *row) failed(peer string) bool { return w.Errors[peer] != "" }
+
+func (w *row) add(peer string, v float64, err error) {
+	if err != nil {
+		w.Errors[peer] = err.Error()
+		return
+	}
+	w.Values[peer] = append(w.Values[peer], v)
+}
+
+// best returns the peer with the smallest median, ours and the floors apart.
+func (w *row) best() (name string) {
+	for _, p := range peers() {
+		if p.name == ours || p.floor || len(w.Values[p.name]) == 0 {
+			continue
+		}
+		if name == "" || median(w.Values[p.name]) < median(w.Values[name]) {
+			name = p.name
+		}
+	}
+	return name
+}
+
+// results compares ours with what the goals name. A goal whose peer is missing
+// is left out.
+func (w *row) results() (list []result) {
+	for _, g := range w.goals {
+		of := g.of
+		if of == "" {
+			of = w.best()
+		}
+		if len(w.Values[of]) == 0 || len(w.Values[ours]) == 0 {
+			continue
+		}
+		ratio := medianRatio(w.Values[ours], w.Values[of])
+		list = append(list, result{of, g.limit, ratio, ratio <= g.limit})
+	}
+	return list
+}
+
+func (w *row) String() string {
+	text := w.Name + ":"
+	for _, p := range peers() {
+		if v := w.Values[p.name]; len(v) > 0 {
+			text += fmt.Sprintf(" %s %s;", p.name, number(median(v)))
+		}
+		if e := w.Errors[p.name]; e != "" {
+			text += fmt.Sprintf(" %s: %s;", p.name, e)
+		}
+	}
+	return text
+}
+
+func (r *report) writeJSON(out io.Writer) error {
+	for _, w := range r.Rows {
+		w.Goals = w.results()
+	}
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// writeTable writes Markdown.
+func (r *report) writeTable(out io.Writer) error {
+	fmt.Fprintf(out, "%s, %s\n\n| load | unit |", r.Date, r.Machine)
+	for _, p := range r.Peers {
+		fmt.Fprintf(out, " %s |", p)
+	}
+	fmt.Fprintf(out, " ratios |\n|---|---|%s---|\n", strings.Repeat("---|", len(r.Peers)))
+	for _, w := range r.Rows {
+		fmt.Fprintf(out, "| %s | %s |", w.Title, w.Unit)
+		for _, p := range r.Peers {
+			fmt.Fprintf(out, " %s |", w.cell(p))
+		}
+		fmt.Fprintf(out, " %s |\n", w.goalText())
+	}
+	for _, w := range r.Rows {
+		for _, p := range r.Peers {
+			if w.failed(p) {
+				r.Notes = append(r.Notes, fmt.Sprintf("%s: %s: %s", w.Title, p, w.Errors[p]))
+			}
+		}
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", strings.Join(r.Notes, "\n"))
+	return err
+}
+
+func (w *row) cell(peer string) string {
+	switch {
+	case w.failed(peer):
+		return "failed"
+	case len(w.Values[peer]) == 0:
+		return "-"
+	}
+	return number(median(w.Values[peer]))
+}
+
+func (w *row) goalText() string {
+	var parts []string
+	for _, g := range w.results() {
+		sign := "met"
+		if !g.Met {
+			sign = "NOT met"
+		}
+		parts = append(parts, fmt.Sprintf("%.2f of %s (≤ %.2f: %s)", g.Ratio, g.Of, g.Limit, sign))
+	}
+	if len(parts) == 0 {
+		return "-"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// describe names what the figures were made with.
+func describe() string {
+	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease") // absent: not said
+	return fmt.Sprintf("%s, %d CPUs, %s %s", runtime.Version(), runtime.NumCPU(), runtime.GOOS, strings.TrimSpace(string(kernel)))
+}
