@@ -249,19 +249,22 @@ func TestListenOnBothFamilies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tcp, err := net.ListenTCP("tcp", &net.TCPAddr{Port: udp.LocalAddr().(*net.UDPAddr).Port})
+	tcp, err := net.ListenTCP("tcp", nil) // on a port of its own: the same one may be in use
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, zoneSource(t), options())
-	l, err := s.ListenOn(udp, tcp)
-	if err != nil {
+	ports := map[string]uint16{
+		"udp": udp.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
+		"tcp": tcp.Addr().(*net.TCPAddr).AddrPort().Port(),
+	}
+	if _, err := s.ListenOn(udp, tcp); err != nil {
 		t.Fatal(err)
 	}
 	for _, asked := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
-		for _, proto := range []string{"udp", "tcp"} {
+		for proto, port := range ports {
 			client := dns.Client{Net: proto, Timeout: testTimeout}
-			to := netip.AddrPortFrom(netip.MustParseAddr(asked), l.Addr().Port()).String()
+			to := netip.AddrPortFrom(netip.MustParseAddr(asked), port).String()
 			for _, qtype := range []string{"A", "ANY"} { // by a worker, by the loop
 				if r, _, err := client.Exchange(question("server.demo.example", qtype), to); err != nil || len(r.Answer) == 0 {
 					t.Errorf("%s over %s: %v, %v", asked, proto, r, err)
