@@ -36,6 +36,7 @@ type daemon struct {
 	setup    *setup
 	cache    *dnscache.Cache    // of setup
 	upstream upstream.Exchanger // of setup, below the cache
+	cached   *upstream.Cache    // of setup, between the two
 	admin    *admin
 	// memoryBefore is the Go runtime's memory limit before the daemon set its own;
 	// 0 where it has not.
@@ -87,6 +88,7 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	})
 	d.setup = set
 	defer d.shutdown()
+	d.loadCache(set)
 	if err := d.listenHanded(handed); err != nil {
 		return err
 	}
@@ -160,6 +162,8 @@ func (d *daemon) shutdown() {
 	if err := d.server.Shutdown(ctx); err != nil {
 		d.log.Warn("ending", "error", err)
 	}
+	d.cached.Close()
+	d.saveCache()
 	d.unlimitMemory()
 }
 
@@ -171,14 +175,18 @@ func (d *daemon) source(set *setup) *server.Source {
 		d.cache = dnscache.New(c.Cache.Config)
 	}
 	d.upstream = d.admin.observe(d.exchanger(c))
+	d.cached = upstream.Cached(d.cache, time.Now, d.upstream)
 	s := &server.Source{
 		Zones:   set.zones,
 		Special: c.SpecialNames,
 		Cache:   d.cache,
 		// The cache stands within what is coalesced: a question that comes while
 		// the reply to another like it is put there would else be asked again.
-		Upstream: upstream.Coalesce(upstream.Cached(d.cache, time.Now, d.upstream)),
+		Upstream: upstream.Coalesce(d.cached),
 		Pair:     c.Cache.Pair,
+	}
+	if c.Cache.Prefetch {
+		s.Refresh = d.cached.Refresh
 	}
 	if c.Multipath.Enabled {
 		s.Multipath = c.Multipath.Type
@@ -338,8 +346,9 @@ func (d *daemon) applyReload() error {
 	}
 	d.level.Set(set.config.LogLevel)
 	d.limitMemory(&set.config)
-	before := d.cache
+	before, cached := d.cache, d.cached
 	d.server.SetSource(d.source(set))
+	cached.Close()
 	d.setup = set
 	d.logZones(set)
 	if d.cache == before {

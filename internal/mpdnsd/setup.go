@@ -25,7 +25,7 @@ type setup struct {
 // local, for the cache is looked at before all that is local.
 func (s *setup) fillsAlike(next *setup) bool {
 	a, b := &s.config, &next.config
-	return a.Cache == b.Cache && a.Hosts == b.Hosts && a.SpecialNames == b.SpecialNames &&
+	return a.Cache.Config == b.Cache.Config && a.Hosts == b.Hosts && a.SpecialNames == b.SpecialNames &&
 		a.Upstream.TCP == b.Upstream.TCP && slices.Equal(a.Upstream.Servers, b.Upstream.Servers) &&
 		slices.EqualFunc(a.Forwards, b.Forwards, func(f, g config.Forward) bool { return f.Zone == g.Zone && slices.Equal(f.Servers, g.Servers) }) &&
 		!slices.ContainsFunc(next.zones.All(), func(z *zone.Zone) bool { return !s.hasZone(z.Origin()) })

@@ -144,6 +144,10 @@ type Cache struct {
 	// Pair has AAAA fetched whenever A is, and the reverse, so that both are in
 	// the cache and of one age.
 	Pair bool
+	// Prefetch has answers in use fetched anew shortly before they expire.
+	Prefetch bool
+	// File keeps the cache from one run to the next; empty: none.
+	File string
 }
 
 // Zone is one local zone.
@@ -214,7 +218,7 @@ func Default() Config {
 		},
 		SpecialNames: true,
 		Upstream:     Upstream{Strategy: Failover, Timeout: DefaultTimeout, Attempts: DefaultAttempts},
-		Cache:        Cache{Pair: true},
+		Cache:        Cache{Config: dnscache.Config{MaxStale: dnscache.DefaultMaxStale}, Pair: true, Prefetch: true},
 		Hosts:        Hosts{Enabled: true},
 		Multipath:    Multipath{Enabled: true, Type: dnswire.TypeMultipath},
 		Server: Server{
@@ -276,12 +280,9 @@ func Load(file string) (Config, error) {
 	for i := range c.Zones {
 		c.Zones[i].File = within(dir, c.Zones[i].File)
 	}
-	if c.Hosts.File != "" {
-		c.Hosts.File = within(dir, c.Hosts.File)
-	}
-	for _, socket := range []*string{&c.Paths.Socket, &c.Control.Socket} {
-		if *socket != "" {
-			*socket = within(dir, *socket)
+	for _, file := range []*string{&c.Hosts.File, &c.Cache.File, &c.Paths.Socket, &c.Control.Socket} {
+		if *file != "" {
+			*file = within(dir, *file)
 		}
 	}
 	return c, nil

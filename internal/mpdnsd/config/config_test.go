@@ -32,6 +32,7 @@ func TestSample(t *testing.T) {
 	want.Cache.Config = dnscache.Config{
 		MaxOctets: dnscache.DefaultMaxOctets, MaxTTL: dnscache.DefaultMaxTTL,
 		MaxNegativeTTL: dnscache.DefaultMaxNegativeTTL, FailureTTL: dnscache.DefaultFailureTTL,
+		MaxStale: dnscache.DefaultMaxStale,
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Error(d)
@@ -60,6 +61,10 @@ min_ttl = "5s"
 max_ttl = "12h"
 max_negative_ttl = "1h"
 failure_ttl = "10s"
+max_stale = "1h"
+nxdomain_cut = false
+prefetch = false
+file = "cache"
 pair = false
 [hosts]
 enabled = false
@@ -133,7 +138,8 @@ func TestParse(t *testing.T) {
 		},
 		Strategy: Rotate, Timeout: 1500 * time.Millisecond, Attempts: 3, TCP: true,
 	}
-	want.Cache.Pair = false
+	want.Cache.Pair, want.Cache.Prefetch, want.Cache.File = false, false, "cache"
+	want.Cache.MaxStale, want.Cache.NoCut = time.Hour, true
 	want.Cache.MaxOctets = 64 << 20
 	want.Cache.MinTTL, want.Cache.MaxTTL = 5*time.Second, 12*time.Hour
 	want.Cache.MaxNegativeTTL, want.Cache.FailureTTL = time.Hour, 10*time.Second
@@ -238,7 +244,7 @@ func TestErrors(t *testing.T) {
 		{"zone as a value", "zone = [{file = \"x\"}]\n", []string{`f.toml:1:1: zone: unknown key`}},
 		{"inline", "cache = { size = true, sice = 1 }\n", []string{
 			`f.toml:1:11: cache.size: want a number of octets, or text such as "32MiB"`,
-			`f.toml:1:24: cache.sice: unknown key (failure_ttl, max_negative_ttl, max_ttl, min_ttl, pair, size)`,
+			`f.toml:1:24: cache.sice: unknown key (failure_ttl, file, max_negative_ttl, max_stale, max_ttl, min_ttl, nxdomain_cut, pair, prefetch, size)`,
 		}},
 		{"dotted", "upstream.tcp = 1\n", []string{`f.toml:1:1: upstream.tcp: want true or false`}},
 		{"a table as a value", "upstream = 1\n", []string{`f.toml:1:1: upstream: unknown key (allow, listen, special_names)`}},

@@ -59,11 +59,13 @@ func checkDocsDefault(t *testing.T, key, cell string) {
 	*c = dnscache.Config{
 		MaxOctets: cmp.Or(c.MaxOctets, dnscache.DefaultMaxOctets), MinTTL: c.MinTTL, MaxTTL: cmp.Or(c.MaxTTL, dnscache.DefaultMaxTTL),
 		MaxNegativeTTL: cmp.Or(c.MaxNegativeTTL, dnscache.DefaultMaxNegativeTTL), FailureTTL: cmp.Or(c.FailureTTL, dnscache.DefaultFailureTTL),
+		MaxStale: c.MaxStale, NoCut: c.NoCut,
 	}
 	want := Default()
 	want.Cache.Config = dnscache.Config{
 		MaxOctets: dnscache.DefaultMaxOctets, MaxTTL: dnscache.DefaultMaxTTL,
 		MaxNegativeTTL: dnscache.DefaultMaxNegativeTTL, FailureTTL: dnscache.DefaultFailureTTL,
+		MaxStale: dnscache.DefaultMaxStale,
 	}
 	if d := gocmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{}, netip.Prefix{})); d != "" {
 		t.Errorf("%s: %s", key, d)

@@ -51,7 +51,11 @@ func schema() map[string]setter {
 		"cache.failure_ttl": func(c *Config, v value) {
 			c.Cache.FailureTTL = v.duration(dnscache.MinFailureTTL, dnscache.LimitFailureTTL)
 		},
-		"cache.pair": func(c *Config, v value) { c.Cache.Pair = v.boolean() },
+		"cache.max_stale":    func(c *Config, v value) { c.Cache.MaxStale = v.duration(0, dnscache.LimitMaxStale) },
+		"cache.nxdomain_cut": func(c *Config, v value) { c.Cache.NoCut = !v.boolean() },
+		"cache.prefetch":     func(c *Config, v value) { c.Cache.Prefetch = v.boolean() },
+		"cache.file":         func(c *Config, v value) { c.Cache.File, _ = v.text("the name of a file") },
+		"cache.pair":         func(c *Config, v value) { c.Cache.Pair = v.boolean() },
 
 		"forward.zone":     func(c *Config, v value) { c.lastForward().Zone = v.wireName() },
 		"forward.servers":  func(c *Config, v value) { c.lastForward().Servers = v.addresses(ParseUpstream) },
