@@ -83,7 +83,7 @@ func (o own) others(all []netip.AddrPort) []netip.AddrPort {
 func failover(servers []netip.AddrPort, c config.Upstream) upstream.Exchanger {
 	all := make([]upstream.Exchanger, len(servers))
 	for i, a := range servers {
-		all[i] = upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP})
+		all[i] = upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep})
 	}
 	return upstream.Failover(all, upstream.FailoverOptions{Rotate: c.Strategy == config.Rotate, Rounds: c.Attempts})
 }

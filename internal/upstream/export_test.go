@@ -7,3 +7,10 @@ func Failures(x Exchanger) int {
 	defer c.failures.mu.Unlock()
 	return len(c.failures.outs)
 }
+
+// Kept counts the idle sockets of a server.
+func Kept(s *Server) int {
+	s.kept.mu.Lock()
+	defer s.kept.mu.Unlock()
+	return len(s.kept.idle)
+}

@@ -51,6 +51,10 @@ type Options struct {
 	// Dial opens the sockets; nil is the system's own. It must give each
 	// query a socket of its own, for the sake of its source port.
 	Dial DialFunc
+	// Keep is how many UDP sockets are kept open from question to question; 0
+	// opens one for each. It is for programs that ask much: see [DefaultKeep].
+	// Sockets that Dial opened are not kept.
+	Keep int
 	// Timeout bounds one try; 0 is DefaultTimeout.
 	Timeout time.Duration
 	// Attempts is how many tries there are; 0 is DefaultAttempts.
@@ -66,10 +70,10 @@ type Options struct {
 	AD bool
 }
 
-// Server asks one DNS server: over UDP, each query from a fresh socket with a
-// source port and an id of its own, and over TCP where the reply is truncated or
-// UDP gets none. It remembers for a while that a server chokes on EDNS, and that
-// UDP is of no use. It has no goroutine and keeps no socket.
+// Server asks one DNS server: over UDP, each query in flight from a socket with
+// a source port and an id of its own, and over TCP where the reply is truncated
+// or UDP gets none. It remembers for a while that a server chokes on EDNS, and
+// that UDP is of no use. It has no goroutine.
 type Server struct {
 	addr    netip.AddrPort
 	text    string
@@ -77,6 +81,7 @@ type Server struct {
 	noEDNS  atomic.Int64 // unix time in ns until which no OPT record is sent
 	lostUDP atomic.Int64 // unix time in ns until which TCP is tried first
 	buffers sync.Pool    // of *[]byte
+	kept    keeper
 }
 
 // NewServer returns the transport for the server at addr.
@@ -90,7 +95,7 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	if o.EDNSSize == 0 {
 		o.EDNSSize = DefaultEDNSSize
 	}
-	s := &Server{addr: addr, text: addr.String(), opts: o}
+	s := &Server{addr: addr, text: addr.String(), opts: o, kept: keeper{size: o.Keep}}
 	s.buffers.New = func() any {
 		b := make([]byte, max(readBuffer, int(o.EDNSSize)+1))
 		return &b

@@ -28,5 +28,33 @@ func openUDP(server netip.AddrPort) (socket, error) {
 		_ = syscall.Close(fd)
 		return nil, os.NewSyscallError("connect", err)
 	}
-	return os.NewFile(uintptr(fd), "udp"), nil //nolint:gosec // a descriptor is not negative
+	return newUDPFile(os.NewFile(uintptr(fd), "udp")) //nolint:gosec // a descriptor is not negative
+}
+
+// udpFile is a UDP socket that can be kept.
+type udpFile struct {
+	*os.File
+	raw   syscall.RawConn
+	quiet bool
+	look  func(fd uintptr)
+}
+
+func newUDPFile(f *os.File) (socket, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	u := &udpFile{File: f, raw: raw}
+	u.look = func(fd uintptr) {
+		var b [1]byte
+		_, err := syscall.Read(int(fd), b[:]) //nolint:gosec // a descriptor fits into an int
+		u.quiet = err == syscall.EAGAIN
+	}
+	return u, nil
+}
+
+// silent looks into the buffer of the socket, which never blocks.
+func (u *udpFile) silent() bool {
+	return u.raw.Control(u.look) == nil && u.quiet
 }

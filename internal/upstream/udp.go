@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// overUDP sends the query from a fresh socket and waits for the reply that
-// matches it. It sends the same datagram again when none comes: the same, so
+// overUDP sends the query from a socket that no other has and waits for the
+// reply that matches it. It sends the same datagram again when none comes: the same, so
 // that a forger does not get two targets (the birthday attack).
-func (s *Server) overUDP(ctx context.Context, m message) ([]byte, error) {
-	conn, err := s.openUDP(ctx)
+func (s *Server) overUDP(ctx context.Context, m message) (reply []byte, err error) {
+	conn, err := s.takeUDP(ctx)
 	if err != nil {
 		return nil, cause(ctx, fmt.Errorf("open udp socket: %w", err))
 	}
-	defer func() { _ = conn.Close() }()
-	defer interrupt(ctx, conn)()
+	stop := interrupt(ctx, conn)
+	defer func() { s.kept.give(conn, stop() && err == nil) }() // interrupt must be over before another has it
 
 	buf := s.buffers.Get().(*[]byte)
 	defer s.buffers.Put(buf)
 	w := waiter{conn: conn, msg: m, buf: *buf, end: s.deadline(ctx)}
 	octets := m.octets
 	for sends := 1; ; sends++ {
-		if _, err := conn.Write(octets); err != nil {
+		if _, err = conn.Write(octets); err != nil {
 			return nil, cause(ctx, fmt.Errorf("send over udp: %w", err))
 		}
-		reply, err := w.wait(ctx, retransmitAfter(sends))
+		reply, err = w.wait(ctx, retransmitAfter(sends))
 		if err == nil && sends > plainRetransmit && m.edns && !hasOPT(reply) {
 			s.forgetEDNS()
 		}
@@ -49,13 +49,6 @@ type socket interface {
 	io.ReadWriteCloser
 	SetDeadline(t time.Time) error
 	SetReadDeadline(t time.Time) error
-}
-
-func (s *Server) openUDP(ctx context.Context) (socket, error) {
-	if s.opts.Dial != nil {
-		return s.opts.Dial(ctx, "udp", s.text)
-	}
-	return openUDP(s.addr)
 }
 
 // dialUDP is openUDP by the means that all systems have.

@@ -6,7 +6,18 @@
 //	Cached(cache, now, Coalesce(Failover([]Exchanger{NewServer(a, o), NewServer(b, o)}, …)))
 //
 // [NewServer] is the plain transport, UDP with TCP behind it. Encrypted
-// transports, or one that keeps its sockets, are further Exchangers beside it.
+// transports are further Exchangers beside it.
+//
+// What a forger has to guess (RFC 5452 section 4): the id, 16 bits, fresh for
+// each question, and the port. With a socket for each question the port is the
+// kernel's random choice, about 15 bits. With kept sockets (Options.Keep) one
+// who knows all ports that are open, n of them, still has to hit the one that
+// the question in flight has: 16 + log2(n/2) bits, 24 for DefaultKeep, and the
+// ports change every few seconds. One who does not know them has as much to
+// guess as ever. A socket is connected, so the kernel drops what does not come
+// from the server's address, and what came before the question was sent is
+// thrown away with the socket.
+//
 // A reply with an RCODE is a reply, not an error: only [Failover] has an
 // opinion on it.
 package upstream
