@@ -137,6 +137,8 @@ func kindOf(err error) error {
 		return ErrCanceled
 	case errors.As(err, &up) && up.Timeout, errors.Is(err, context.DeadlineExceeded):
 		return ErrTimeout
+	case errors.Is(err, upstream.ErrAliasLoop):
+		return ErrAliasLoop
 	case errors.Is(err, upstream.ErrMalformed), errors.Is(err, upstream.ErrTruncated):
 		return ErrServerFailure
 	}

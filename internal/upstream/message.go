@@ -59,8 +59,8 @@ func (m message) isReply(b []byte) bool {
 	return err == nil
 }
 
-// accept copies a reply out of the read buffer. One that does not parse is an
-// error; one without a question gets the query's.
+// accept copies a reply out of the read buffer, less what was not asked. One that
+// does not parse is an error; one without a question gets the query's.
 func (m message) accept(b []byte) ([]byte, error) {
 	if err := dnswire.Validate(b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -68,7 +68,11 @@ func (m message) accept(b []byte) ([]byte, error) {
 	if h, _ := dnswire.ParseHeader(b); h.QD == 0 {
 		return failure(m.query, h.RCode()), nil
 	}
-	return bytes.Clone(b), nil
+	clean, err := scrub(m.query.Question, b)
+	if err != nil {
+		return nil, err
+	}
+	return bytes.Clone(clean), nil
 }
 
 // failure is a reply of our own making: the question and a response code.

@@ -82,6 +82,7 @@ type DialFunc func(ctx context.Context, network, address string) (net.Conn, erro
 // Reasons why there is no reply to be had; they are wrapped by [Error].
 var (
 	ErrMalformed = errors.New("malformed reply")
+	ErrAliasLoop = errors.New("alias chain does not end")
 	ErrTruncated = errors.New("reply truncated over tcp too")
 	ErrFlooded   = errors.New("too many replies that do not match the question")
 	ErrNoServers = errors.New("no servers")
