@@ -113,7 +113,11 @@ func (r *Resolver) build(from *sysconf.ResolvConf) (*engine, error) {
 			Dial: r.Dial, Timeout: conf.Timeout, Attempts: 1, UseTCP: conf.UseTCP, AD: conf.TrustAD,
 		}))
 	}
-	x := upstream.Failover(servers, upstream.FailoverOptions{Rotate: conf.Rotate, Rounds: conf.Attempts})
+	strategy := upstream.InOrder
+	if conf.Rotate {
+		strategy = upstream.Rotated
+	}
+	x := upstream.Failover(servers, upstream.FailoverOptions{Strategy: strategy, Rounds: conf.Attempts})
 	return &engine{from: from, conf: &conf, ask: r.cached(upstream.Coalesce(x))}, nil
 }
 

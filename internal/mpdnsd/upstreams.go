@@ -85,7 +85,11 @@ func failover(servers []netip.AddrPort, c config.Upstream) upstream.Exchanger {
 	for i, a := range servers {
 		all[i] = upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep})
 	}
-	return upstream.Failover(all, upstream.FailoverOptions{Rotate: c.Strategy == config.Rotate, Rounds: c.Attempts})
+	strategy := upstream.InOrder
+	if c.Strategy == config.Rotate {
+		strategy = upstream.Rotated
+	}
+	return upstream.Failover(all, upstream.FailoverOptions{Strategy: strategy, Rounds: c.Attempts})
 }
 
 // systemServers asks the servers of resolv.conf, as it stands at the time.

@@ -29,8 +29,8 @@ const (
 
 // FailoverOptions are the settings of a failover. The zero value is usable.
 type FailoverOptions struct {
-	// Rotate begins with another server at each query (resolv.conf's rotate).
-	Rotate bool
+	// Strategy says which server is asked first; the zero value is InOrder.
+	Strategy Strategy
 	// Rounds is how often the whole list is gone through when no server
 	// answers; 0 is once.
 	Rounds int
@@ -51,13 +51,16 @@ type FailoverOptions struct {
 //
 // When all servers reply but none is of use, the last reply is returned. When
 // none replies, the error names them all.
-func Failover(servers []Exchanger, o FailoverOptions) Exchanger {
-	f := &failover{opts: o, rounds: max(o.Rounds, 1)}
+func Failover(servers []Exchanger, o FailoverOptions) *Group {
+	f := &Group{opts: o, rounds: max(o.Rounds, 1)}
 	if o.Hedge == 0 {
 		f.opts.Hedge = DefaultHedge
 	}
 	if o.Penalty == 0 {
 		f.opts.Penalty = DefaultPenalty
+	}
+	if o.Strategy == Parallel {
+		f.opts.Hedge, f.opts.Penalty = time.Nanosecond, -1 // all at once, so none is late
 	}
 	for _, s := range servers {
 		f.members = append(f.members, &member{Exchanger: s})
@@ -65,11 +68,12 @@ func Failover(servers []Exchanger, o FailoverOptions) Exchanger {
 	return f
 }
 
-type failover struct {
+// Group is several servers asked as one.
+type Group struct {
 	opts    FailoverOptions
 	rounds  int
 	members []*member
-	turn    atomic.Uint32 // counts queries, for Rotate
+	turn    atomic.Uint32 // counts queries, for Rotated
 }
 
 // member is one server and how it has behaved.
@@ -77,6 +81,7 @@ type member struct {
 	Exchanger
 	misses atomic.Int32
 	until  atomic.Int64 // unix time in ns of the end of its penalty
+	record
 }
 
 // outcome is what asking led to.
@@ -87,7 +92,8 @@ type outcome struct {
 
 func (o outcome) useful() bool { return o.err == nil && !passOn(o.reply) }
 
-func (f *failover) Exchange(ctx context.Context, q Query) (Reply, error) {
+// Exchange asks the servers as the group's strategy says.
+func (f *Group) Exchange(ctx context.Context, q Query) (Reply, error) {
 	if len(f.members) == 0 {
 		return Reply{}, &Error{Query: q, Err: ErrNoServers}
 	}
@@ -101,7 +107,7 @@ func (f *failover) Exchange(ctx context.Context, q Query) (Reply, error) {
 }
 
 // again goes through the servers for the rounds that are left after the first.
-func (f *failover) again(ctx context.Context, members []*member, q Query, out outcome, start time.Time) (Reply, error) {
+func (f *Group) again(ctx context.Context, members []*member, q Query, out outcome, start time.Time) (Reply, error) {
 	for round := 1; round < f.rounds && out.err != nil && ended(ctx) == nil; round++ {
 		if !isTimeout(out.err) && !pause(ctx, retryPause/2+rand.N(retryPause/2)) { //nolint:gosec // jitter, not a secret
 			break
@@ -118,9 +124,12 @@ func (f *failover) again(ctx context.Context, members []*member, q Query, out ou
 }
 
 // order returns the servers, those with a penalty last.
-func (f *failover) order(now time.Time) []*member {
+func (f *Group) order(now time.Time) []*member {
 	start := 0
-	if f.opts.Rotate {
+	switch f.opts.Strategy {
+	case Fastest:
+		return f.byRTT(now)
+	case Rotated:
 		start = int(f.turn.Add(1)-1) % len(f.members)
 	}
 	if start == 0 && !f.anyPenalty(now) {
@@ -139,7 +148,7 @@ func (f *failover) order(now time.Time) []*member {
 	return append(good, bad...)
 }
 
-func (f *failover) anyPenalty(now time.Time) bool {
+func (f *Group) anyPenalty(now time.Time) bool {
 	for _, m := range f.members {
 		if m.punished(now) {
 			return true
@@ -152,7 +161,7 @@ func (m *member) punished(now time.Time) bool { return now.UnixNano() < m.until.
 
 // from asks the first of members, and those after it when it is of no use or
 // silent for too long.
-func (f *failover) from(ctx context.Context, members []*member, q Query) outcome {
+func (f *Group) from(ctx context.Context, members []*member, q Query) outcome {
 	switch {
 	case len(members) == 1:
 		return f.ask(ctx, ctx, members[0], q)
@@ -163,7 +172,7 @@ func (f *failover) from(ctx context.Context, members []*member, q Query) outcome
 }
 
 // hedged asks the first, and those after it too when it is silent for too long.
-func (f *failover) hedged(ctx context.Context, members []*member, q Query) outcome {
+func (f *Group) hedged(ctx context.Context, members []*member, q Query) outcome {
 	own, cancelOwn := context.WithCancel(ctx)
 	defer cancelOwn()
 	others, cancelOthers := context.WithCancel(ctx)
@@ -195,7 +204,7 @@ func (f *failover) hedged(ctx context.Context, members []*member, q Query) outco
 }
 
 // inTurn asks one after the other.
-func (f *failover) inTurn(ctx context.Context, members []*member, q Query) outcome {
+func (f *Group) inTurn(ctx context.Context, members []*member, q Query) outcome {
 	out := f.ask(ctx, ctx, members[0], q)
 	for _, m := range members[1:] {
 		if out.useful() || ended(ctx) != nil {
@@ -208,8 +217,11 @@ func (f *failover) inTurn(ctx context.Context, members []*member, q Query) outco
 
 // ask asks one server and notes how it behaved. The end of own alone means
 // that another server was faster; the end of whole says nothing about it.
-func (f *failover) ask(own, whole context.Context, m *member, q Query) outcome {
+func (f *Group) ask(own, whole context.Context, m *member, q Query) outcome {
+	start := time.Now()
+	m.begin(start)
 	reply, err := m.Exchange(own, q)
+	m.end(time.Since(start), err, own.Err() != nil)
 	switch {
 	case err == nil:
 		m.misses.Store(0)
@@ -223,7 +235,7 @@ func (f *failover) ask(own, whole context.Context, m *member, q Query) outcome {
 	return outcome{reply, err}
 }
 
-func (f *failover) miss(m *member, n int32) {
+func (f *Group) miss(m *member, n int32) {
 	if m.misses.Add(n) >= missLimit && f.opts.Penalty > 0 {
 		m.until.Store(time.Now().Add(f.opts.Penalty).UnixNano())
 	}

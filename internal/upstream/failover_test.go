@@ -165,7 +165,7 @@ func TestPenalty(t *testing.T) {
 }
 
 func TestRotate(t *testing.T) {
-	x, n := group(t, upstream.FailoverOptions{Rotate: true}, does(oneA()), does(oneA()), does(oneA()))
+	x, n := group(t, upstream.FailoverOptions{Strategy: upstream.Rotated}, does(oneA()), does(oneA()), does(oneA()))
 	for range 6 {
 		if _, err := x.Exchange(t.Context(), question(t, "www.example", dnswire.TypeA)); err != nil {
 			t.Fatal(err)
