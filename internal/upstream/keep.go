@@ -93,15 +93,21 @@ func (k *keeper) give(s socket, good bool) {
 		return
 	}
 	c.uses++
-	if c.uses >= keptUses || time.Since(c.born) >= keptAge || !k.put(c) {
+	if c.uses >= keptUses || time.Since(c.born) >= keptAge {
 		k.drop(c)
+		return
+	}
+	if !k.put(c) {
+		_ = c.Close()
 	}
 }
 
+// put makes c idle, or, where too many are open, counts it as closed.
 func (k *keeper) put(c *kept) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.open > k.size {
+		k.open--
 		return false
 	}
 	k.idle = append(k.idle, c)
