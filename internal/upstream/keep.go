@@ -40,6 +40,7 @@ type kept struct {
 // keptSocket is a socket that can tell whether something lies in its buffer.
 type keptSocket interface {
 	socket
+	asker
 	// silent reports whether there is nothing to be read, and no error. What
 	// lies there before the question was sent is no answer to it.
 	silent() bool

@@ -37,6 +37,37 @@ type udpFile struct {
 	raw   syscall.RawConn
 	quiet bool
 	look  func(fd uintptr)
+
+	// Of the exchange under way.
+	query, buf []byte
+	n          int
+	err        error
+	turn       func(fd uintptr) bool
+}
+
+// ask sends a query and waits for the first datagram after it. No reply is there
+// when the query has just left, so unlike Write and Read it does not try to read
+// before it waits: that is a system call for nothing. It sends from within the
+// read, when the poller has begun to note what comes: a reply that comes at once
+// is not missed.
+func (u *udpFile) ask(query, buf []byte) (int, error) {
+	u.query, u.buf = query, buf
+	if err := u.raw.Read(u.turn); err != nil {
+		return 0, err
+	}
+	return u.n, u.err
+}
+
+// takeTurn sends first, then reads; false: wait until there is something.
+func (u *udpFile) takeTurn(fd uintptr) bool {
+	if u.query != nil {
+		_, err := syscall.Write(int(fd), u.query) //nolint:gosec // a descriptor fits into an int
+		u.n, u.err, u.query = 0, os.NewSyscallError("write", err), nil
+		return err != nil
+	}
+	n, err := syscall.Read(int(fd), u.buf) //nolint:gosec // a descriptor fits into an int
+	u.n, u.err = max(n, 0), os.NewSyscallError("read", err)
+	return err != syscall.EAGAIN && err != syscall.EINTR
 }
 
 func newUDPFile(f *os.File) (socket, error) {
@@ -51,6 +82,7 @@ func newUDPFile(f *os.File) (socket, error) {
 		_, err := syscall.Read(int(fd), b[:]) //nolint:gosec // a descriptor fits into an int
 		u.quiet = err == syscall.EAGAIN
 	}
+	u.turn = u.takeTurn
 	return u, nil
 }
 

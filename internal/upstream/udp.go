@@ -28,9 +28,7 @@ func (s *Server) overUDP(ctx context.Context, m message) (reply []byte, err erro
 	w := waiter{conn: conn, msg: m, buf: *buf, end: s.deadline(ctx)}
 	octets := m.octets
 	for sends := 1; ; sends++ {
-		if _, err = conn.Write(octets); err != nil {
-			return nil, cause(ctx, fmt.Errorf("send over udp: %w", err))
-		}
+		w.query = octets
 		reply, err = w.wait(ctx, retransmitAfter(sends))
 		if err == nil && sends > plainRetransmit && m.edns && !hasOPT(reply) {
 			s.forgetEDNS()
@@ -83,8 +81,30 @@ type waiter struct {
 	conn  socket
 	msg   message
 	buf   []byte
+	query []byte    // to be sent before the next read; nil: sent
 	end   time.Time // of the try
 	wrong int       // replies discarded so far
+}
+
+// asker is a socket that can send a query and wait for a datagram in one go.
+type asker interface {
+	ask(query, buf []byte) (int, error)
+}
+
+// next sends the query if that is to be done, and reads one datagram.
+func (w *waiter) next() (int, error) {
+	query := w.query
+	w.query = nil
+	if query == nil {
+		return w.conn.Read(w.buf)
+	}
+	if a, ok := w.conn.(asker); ok {
+		return a.ask(query, w.buf)
+	}
+	if _, err := w.conn.Write(query); err != nil {
+		return 0, err
+	}
+	return w.conn.Read(w.buf)
 }
 
 // wait reads until a reply matches, or the try ends, or it is time to send
@@ -102,7 +122,7 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 		return nil, why
 	}
 	for w.wrong < maxWrongReplies {
-		n, err := w.conn.Read(w.buf)
+		n, err := w.next()
 		switch {
 		case err == nil && w.msg.isReply(w.buf[:n]):
 			if n == len(w.buf) {
@@ -114,7 +134,7 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 		case ctx.Err() == nil && until.Before(w.end) && errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, errAgain
 		default:
-			return nil, cause(ctx, fmt.Errorf("read from udp: %w", err))
+			return nil, cause(ctx, fmt.Errorf("ask over udp: %w", err))
 		}
 	}
 	return nil, ErrFlooded

@@ -190,7 +190,6 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 	defer cancel()
 	source := s.source.Load()
 	q := upstream.Query{Question: req.query.Question(), DO: req.query.EDNS.DO, CD: req.query.Header.CD()}
-	s.beginPair(source, q)
 	reply, err := source.answer(ctx, q, req.query.Header.RD())
 	if err != nil {
 		return s.failed(dst, req, err)
@@ -200,6 +199,9 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 	}
 	if reply.Proto == protoStale {
 		req.counts.stale.Add(1)
+	}
+	if reply.Server != "" {
+		s.beginPair(source, q)
 	}
 	msg := withoutOPT(append(dst, reply.Msg...))
 	out = s.seal(msg, req, reply.Proto == protoZone, extendedError(&reply))
@@ -270,9 +272,15 @@ type pair struct {
 	query  upstream.Query
 }
 
-// beginPair has AAAA fetched where A is asked for, and the reverse, so that
-// both are in the cache and of one age when the merged record is asked for.
-// The client does not wait for it, and where too many are in flight it is left.
+// pairsBelow is how many questions may wait for upstream servers while the other
+// halves of others are fetched besides: what clients ask goes before what they
+// may ask.
+const pairsBelow = 16
+
+// beginPair has AAAA fetched where A was asked for, and the reverse, so that both
+// are in the cache and of one age when the merged record is asked for. It comes
+// after the client's own answer, and where the servers are busy or too many are
+// in flight it is left.
 func (s *Server) beginPair(source *Source, q upstream.Query) {
 	switch q.Type {
 	case dnswire.TypeA:
@@ -282,7 +290,7 @@ func (s *Server) beginPair(source *Source, q upstream.Query) {
 	default:
 		return
 	}
-	if source.Pair && source.Upstream != nil && !source.isLocal(q.Question) {
+	if source.Pair && s.misses.busy.Load() <= pairsBelow {
 		s.pairs.try(pair{source, q})
 	}
 }

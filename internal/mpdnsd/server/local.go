@@ -42,7 +42,13 @@ func (s *Source) local(q dnswire.Question) (r zone.Reply, proto string, ok bool)
 // within reports whether name is top or below it, both with trailing dots and
 // in lower case.
 func within(name, top string) bool {
-	return name == top || strings.HasSuffix(name, "."+top)
+	at := len(name) - len(top)
+	return at >= 0 && name[at:] == top && (at == 0 || name[at-1] == '.')
+}
+
+// topOf is the last label of a name, with the trailing dot.
+func topOf(name string) string {
+	return name[1+strings.LastIndexByte(strings.TrimSuffix(name, "."), '.'):]
 }
 
 // header is a record's head.
@@ -152,6 +158,11 @@ func localhost(name string, t dnswire.Type) zone.Reply {
 // names of loopback and private addresses (RFC 6761 section 6.1, RFC 6303).
 // The names exist as far as they are the ends themselves.
 func special(name string, t dnswire.Type) (r zone.Reply, ok bool) {
+	switch topOf(name) {
+	case "invalid.", "test.", "onion.", "arpa.":
+	default: // nearly all names
+		return r, false
+	}
 	if a, ok := reverse(name); ok && a.IsLoopback() && t == dnswire.TypePTR {
 		return zone.Reply{Answer: []dns.RR{&dns.PTR{Hdr: header(name, t, specialTTL), Ptr: "localhost."}}}, true
 	}
