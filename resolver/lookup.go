@@ -234,6 +234,11 @@ func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 				defer t.Stop()
 				grace = t.C
 			}
+			if grace == nil && r.WaitAll && r.HTTPSDelay != 0 && out.lacksHTTPS(have) {
+				t := time.NewTimer(r.HTTPSDelay)
+				defer t.Stop()
+				grace = t.C
+			}
 		case <-grace:
 			return out.inOrder(have, ErrPending) // the rest goes to the cache
 		case <-ctx.Done():
@@ -242,6 +247,11 @@ func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 		}
 	}
 	return out.inOrder(have, nil)
+}
+
+// lacksHTTPS reports whether HTTPS is all that is missing.
+func (out *race) lacksHTTPS(have arrivals) bool {
+	return have.n == len(out.types)-1 && out.types[0] == dnswire.TypeHTTPS && !have.came[0]
 }
 
 // inOrder returns the results in the order asked, with an error of this kind

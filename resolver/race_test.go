@@ -153,6 +153,39 @@ func TestWaitAll(t *testing.T) {
 	})
 }
 
+// TestHTTPSDelay: with WaitAll, HTTPS has so long once both families have come, and
+// as long as it takes where nothing is said.
+func TestHTTPSDelay(t *testing.T) {
+	slowness := 3 * lateness
+	for _, tt := range []struct{ delay, aaaa, https, want time.Duration }{
+		{0, lateness, slowness, slowness},
+		{lateness / 2, lateness, slowness, lateness + lateness/2},
+		{-1, lateness, slowness, lateness},
+		{-1, lateness, 0, lateness},
+		{-1, slowness, lateness, slowness},
+		{time.Hour, lateness, slowness, slowness},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			after := func(d time.Duration) dnstest.Script {
+				return func(q dnstest.Query) dnstest.Action {
+					a := dual()(q)
+					a.Delay = d
+					return a
+				}
+			}
+			r, _ := virtual(t, one, onServer(typed("HTTPS", after(tt.https), typed("AAAA", after(tt.aaaa), dual()))))
+			r.WaitAll, r.HTTPS, r.HTTPSDelay = true, true, tt.delay
+			a, took, err := timed(t, r, "www.example.")
+			if err != nil || !same(set(a), wwwBoth) || took != tt.want {
+				t.Errorf("%+v: got %v, %v after %v", tt, set(a), err, took)
+			}
+			if late := errors.Is(a.Families[0].Err, resolver.ErrPending); late != (tt.https > tt.want) {
+				t.Errorf("%+v: HTTPS: %v", tt, a.Families[0].Err)
+			}
+		})
+	}
+}
+
 // TestNegativeFamilyDoesNotStartTheGrace: an empty AAAA is no reason to give
 // the A less time.
 func TestNegativeFamilyDoesNotStartTheGrace(t *testing.T) {

@@ -38,6 +38,9 @@ type Resolver struct {
 	// WaitAll makes Lookup wait for every family, however late; without it a
 	// family has ResolutionDelay after the first that has addresses.
 	WaitAll bool
+	// HTTPSDelay is, with WaitAll, how long HTTPS has once both address families
+	// have answered; less than 0: no time. 0: as long as it takes.
+	HTTPSDelay time.Duration
 	// NoHosts leaves the hosts file out.
 	NoHosts bool
 	// NoSearch leaves the search list out: every name is taken as it is.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
@@ -32,16 +33,59 @@ func (e *tooLargeError) Error() string {
 	return fmt.Sprintf("%d addresses of one host need %d octets, and a MULTIPATH record holds 255: ask for A and AAAA", e.addresses, e.octets)
 }
 
-// newMerge makes the resolver that merges what s has on a name. It waits for
-// both families: the record is to be whole.
-func newMerge(s *Source) *resolver.Resolver {
-	r := resolver.Over(s)
-	r.WaitAll = true
-	return r
+// merger makes merged records.
+type merger struct {
+	patient, hasty *resolver.Resolver
+	// silent is set while HTTPS questions are not answered in time; the address
+	// families then wait for none.
+	silent atomic.Bool
 }
 
+// newMerger makes a merger of what s has on a name. It waits for both families:
+// the record is to be whole. HTTPS is asked for what it says of hosts.
+func newMerger(s *Source) *merger {
+	over := func(delay time.Duration) *resolver.Resolver {
+		r := resolver.Over(s)
+		r.WaitAll, r.HTTPS, r.HTTPSDelay = true, true, delay
+		return r
+	}
+	return &merger{patient: over(resolver.DefaultResolutionDelay), hasty: over(-1)}
+}
+
+// lookUp waits for HTTPS only where it is known to come.
+func (m *merger) lookUp(ctx context.Context, name string) (*resolver.Answer, error) {
+	r := m.patient
+	if m.silent.Load() {
+		r = m.hasty
+	}
+	a, err := r.Lookup(ctx, name)
+	if err == nil && ctx.Err() == nil {
+		m.silent.Store(lacksHTTPS(a))
+	}
+	return a, err
+}
+
+// close ends the questions that came too late for an answer and are still out.
+func (s *Source) close() {
+	if s.merge != nil {
+		_ = s.merge.patient.Close() // neither can fail
+		_ = s.merge.hasty.Close()
+	}
+}
+
+// lacksHTTPS reports whether HTTPS had not been answered yet.
+func lacksHTTPS(a *resolver.Answer) bool {
+	return slices.ContainsFunc(a.Families, func(f resolver.FamilyResult) bool {
+		return f.Type == typeHTTPS && errors.Is(f.Err, resolver.ErrPending)
+	})
+}
+
+// typeHTTPS is the type as [resolver.FamilyResult] spells it.
+const typeHTTPS = "HTTPS"
+
 // multipath answers a question for the MULTIPATH record: one RR for each host
-// that the name's addresses fall into, each the draft-layout record with port
+// that the name's addresses fall into, by what was looked up and what s.Verdicts
+// remembers, each the draft-layout record with port
 // 0, behind the aliases that led there. A name without addresses is answered
 // as its A question is.
 func (s *Source) multipath(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
@@ -49,24 +93,40 @@ func (s *Source) multipath(ctx context.Context, q upstream.Query) (upstream.Repl
 	if _, err := netip.ParseAddr(strings.TrimSuffix(name, ".")); err == nil {
 		return s.asA(ctx, q, errNotAName)
 	}
-	a, err := s.merge.Lookup(ctx, name)
+	a, err := s.merge.lookUp(ctx, name)
 	switch {
 	case errors.Is(err, resolver.ErrNotFound), errors.Is(err, resolver.ErrBadName):
 		return s.asA(ctx, q, err)
 	case err != nil:
 		return upstream.Reply{}, fmt.Errorf("merging the addresses: %w", err)
 	}
+	s.remember(ctx, a)
 	m, err := merged(q, a)
 	if err != nil {
 		return upstream.Reply{}, err
 	}
 	if lost := failure(a); lost != nil {
 		m = dnswire.AddOPT(m, dnswire.OPT{Options: dnswire.AppendEDE(nil, dnswire.EDENetworkError, lost.Error())})
-	} else {
+	} else if !lacksHTTPS(a) { // the next question may know more
 		var key [dnswire.MaxKeyLen]byte
 		s.Cache.Put(q.AppendKey(key[:0], q.DO, q.CD), m, s.Now())
 	}
 	return upstream.Reply{Msg: m, Proto: protoMerged}, nil
+}
+
+// remember has the answer judged by what earlier look-ups and joins showed too.
+func (s *Source) remember(ctx context.Context, a *resolver.Answer) {
+	if s.Verdicts == nil {
+		return
+	}
+	if s.Recall != nil {
+		var addrs []netip.Addr
+		for _, e := range a.Record.All() {
+			addrs = append(addrs, e.Addr())
+		}
+		s.Recall(ctx, a.Name, addrs)
+	}
+	a.Remember(s.Verdicts)
 }
 
 // errNotAName is why a name that looks like an address is not merged.
@@ -158,11 +218,11 @@ func leastTTL(a *resolver.Answer) uint32 {
 // maxTTL bounds what is said of addresses that do not expire.
 const maxTTL = 24 * time.Hour
 
-// failure is why a family is missing whose servers failed; nil if none is, or
-// if they say that it has no addresses.
+// failure is why an address family is missing whose servers failed; nil if none
+// is, or if they say that it has no addresses.
 func failure(a *resolver.Answer) error {
 	for _, f := range a.Families {
-		if f.Err != nil && !errors.Is(f.Err, resolver.ErrNotFound) && !errors.Is(f.Err, resolver.ErrFiltered) {
+		if f.Type != typeHTTPS && f.Err != nil && !errors.Is(f.Err, resolver.ErrNotFound) && !errors.Is(f.Err, resolver.ErrFiltered) {
 			return f.Err
 		}
 	}

@@ -1,20 +1,26 @@
 package server
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnstest"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/zone"
+	"github.com/af-multipath/mpresolve/internal/upstream"
 	"github.com/af-multipath/mpresolve/mpaddr"
+	"github.com/af-multipath/mpresolve/resolver"
 )
 
 // records decodes the MULTIPATH records of r; each one's addresses are sorted,
@@ -115,7 +121,7 @@ func TestMultipathOfZones(t *testing.T) {
 }
 
 // TestMultipathForwarded merges what an upstream server says, keeps it with
-// the smallest TTL, and asks each family once.
+// the smallest TTL, and asks each family, and HTTPS, once.
 func TestMultipathForwarded(t *testing.T) {
 	up := dnstest.Start(t, dnstest.Zone(
 		"www.example. 300 IN A 192.0.2.7", "www.example. 200 IN AAAA 2001:db8::7",
@@ -133,8 +139,8 @@ func TestMultipathForwarded(t *testing.T) {
 			t.Error("authoritative")
 		}
 	}
-	if n := len(up.Queries()); n != 2 {
-		t.Errorf("%d upstream queries, want 2", n)
+	if n := len(up.Queries()); n != 3 {
+		t.Errorf("%d upstream queries, want A, AAAA and HTTPS", n)
 	}
 }
 
@@ -156,6 +162,140 @@ func TestMultipathSeveralHosts(t *testing.T) {
 	if !slices.Equal(got, []string{"[192.0.2.7]", "[2001:db8::7]"}) || len(r.Answer) != 2 {
 		t.Errorf("answer %v", r.Answer)
 	}
+}
+
+// Two hosts of two addresses each, as DNS alone cannot tell them.
+var (
+	twoHosts = []string{
+		"www.example. 300 IN A 192.0.2.7", "www.example. 300 IN A 198.51.100.9",
+		"www.example. 300 IN AAAA 2001:db8::a:1", "www.example. 300 IN AAAA 2001:db8:5::b:2",
+	}
+	oneRecord  = []string{"[192.0.2.7 198.51.100.9 2001:db8::a:1 2001:db8:5::b:2]"}
+	twoRecords = []string{"[192.0.2.7 2001:db8::a:1]", "[198.51.100.9 2001:db8:5::b:2]"}
+)
+
+// sorted are the records of an answer.
+func sorted(t testing.TB, r *dns.Msg) []string {
+	all := records(t, r)
+	slices.Sort(all)
+	return all
+}
+
+// TestMultipathVerdicts: what joins have shown divides the record from the next
+// answer that is made on, and one in the cache lasts for its TTL.
+func TestMultipathVerdicts(t *testing.T) {
+	up := dnstest.Start(t, dnstest.Zone(twoHosts...))
+	source := forwarding(t, up)
+	source.Verdicts = hostid.NewMemory(0)
+	s := start(t, source, options())
+	want := func(name string, want []string) {
+		t.Helper()
+		if got := sorted(t, ask(t, s, question(name, "TYPE65400"), overUDP)); !slices.Equal(got, want) {
+			t.Errorf("records %q, want %q", got, want)
+		}
+	}
+	want("www.example", oneRecord)
+	record := func(first, addr string, o hostid.Outcome) {
+		source.Verdicts.Record("www.example.", netip.MustParseAddr(first), netip.MustParseAddr(addr), o, time.Now())
+	}
+	record("192.0.2.7", "2001:db8::a:1", hostid.Joined)
+	record("2001:db8:5::b:2", "198.51.100.9", hostid.LimitReached)
+	record("192.0.2.7", "2001:db8:5::b:2", hostid.OtherHost)
+	want("www.example", oneRecord) // for its TTL
+	source.Cache.Flush()
+	want("WWW.Example", twoRecords)
+	if n := len(source.Verdicts.Sightings("www.example.", time.Now())); n != 1 {
+		t.Errorf("%d answers noted", n)
+	}
+}
+
+// TestMultipathRecall: what others know is asked for the name and addresses that
+// the record is about, and counts at once.
+func TestMultipathRecall(t *testing.T) {
+	up := dnstest.Start(t, dnstest.Zone(twoHosts...))
+	source := forwarding(t, up)
+	source.Verdicts = hostid.NewMemory(0)
+	source.Recall = func(_ context.Context, name string, addrs []netip.Addr) {
+		if name != "www.example." || len(addrs) != 4 {
+			t.Errorf("asked for %s, %v", name, addrs)
+		}
+		for _, v := range []struct {
+			first, addr string
+			outcome     hostid.Outcome
+		}{
+			{"192.0.2.7", "2001:db8::a:1", hostid.Joined},
+			{"198.51.100.9", "2001:db8:5::b:2", hostid.Announced},
+			{"192.0.2.7", "198.51.100.9", hostid.OtherHost},
+		} {
+			source.Verdicts.Record(name, netip.MustParseAddr(v.first), netip.MustParseAddr(v.addr), v.outcome, time.Now())
+		}
+	}
+	s := start(t, source, options())
+	if got := sorted(t, ask(t, s, question("Www.example", "TYPE65400"), overUDP)); !slices.Equal(got, twoRecords) {
+		t.Errorf("records %q", got)
+	}
+}
+
+// TestMultipathPublished: what an operator says in HTTPS records counts.
+func TestMultipathPublished(t *testing.T) {
+	up := dnstest.Start(t, dnstest.Zone(append(slices.Clone(twoHosts),
+		"www.example. 300 IN HTTPS 1 h1.example. ipv4hint=192.0.2.7 ipv6hint=2001:db8::a:1 key65400",
+		"www.example. 300 IN HTTPS 1 h2.example. ipv4hint=198.51.100.9 ipv6hint=2001:db8:5::b:2 key65400",
+	)...))
+	s := start(t, forwarding(t, up), options())
+	if got := sorted(t, ask(t, s, question("www.example", "TYPE65400"), overUDP)); !slices.Equal(got, twoRecords) {
+		t.Errorf("records %q", got)
+	}
+}
+
+// TestMultipathSilentHTTPS: where HTTPS is not answered, it is waited for once.
+// Then the record has what there is at once, and is not kept: the next question
+// may know more.
+func TestMultipathSilentHTTPS(t *testing.T) {
+	const lateness = 200 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		zone := dnstest.Zone(append(slices.Clone(twoHosts), "other.example. 300 IN A 192.0.2.1",
+			"www.example. 300 IN HTTPS 1 h1.example. ipv4hint=192.0.2.7 ipv6hint=2001:db8::a:1 key65400",
+			"www.example. 300 IN HTTPS 1 h2.example. ipv4hint=198.51.100.9 ipv6hint=2001:db8:5::b:2 key65400",
+		)...)
+		cache := dnscache.New(dnscache.Config{MaxOctets: dnscache.MinOctets})
+		late := upstream.ExchangerFunc(func(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+			if q.Type == dnswire.TypeHTTPS {
+				time.Sleep(lateness)
+			}
+			return scripted(zone, q)
+		})
+		source := &Source{Cache: cache, Multipath: dnswire.TypeMultipath, Upstream: upstream.Coalesce(upstream.Cached(cache, time.Now, late))}
+		s := start(t, source, options())
+		took := func(name string, want time.Duration, records []string) {
+			t.Helper()
+			begun := time.Now()
+			got := sorted(t, ask(t, s, question(name, "TYPE65400"), overUDP))
+			if since := time.Since(begun); since != want || !slices.Equal(got, records) {
+				t.Errorf("%s after %v: %q; want %q after %v", name, since, got, records, want)
+			}
+		}
+		took("www.example", resolver.DefaultResolutionDelay, oneRecord)
+		took("other.example", 0, []string{"[192.0.2.1]"})
+		took("www.example", 0, oneRecord)
+		time.Sleep(lateness)
+		took("www.example", 0, twoRecords)
+		cache.Flush()
+		took("www.example", resolver.DefaultResolutionDelay, oneRecord)
+	})
+}
+
+// scripted is a script's reply.
+func scripted(script dnstest.Script, q upstream.Query) (upstream.Reply, error) {
+	var m dns.Msg
+	m.SetQuestion(q.Name.String(), uint16(q.Type))
+	a := script(dnstest.Query{Name: q.Name.String(), Type: q.Type.String()})
+	m.Response, m.Rcode = true, a.RCode
+	for _, text := range a.Answer {
+		m.Answer = append(m.Answer, rr(text))
+	}
+	msg, err := m.Pack()
+	return upstream.Reply{Msg: msg}, err
 }
 
 // TestMultipathPartial: a family whose servers fail does not take the other

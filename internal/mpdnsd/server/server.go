@@ -183,6 +183,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.misses.close()
 	s.locals.close()
 	s.pairs.close()
+	s.source.Load().close()
 	if err != nil {
 		return errors.New("some questions were not answered in time")
 	}

@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/zone"
 	"github.com/af-multipath/mpresolve/internal/sysconf"
 	"github.com/af-multipath/mpresolve/internal/upstream"
-	"github.com/af-multipath/mpresolve/resolver"
 )
 
 // Where a reply came from that no upstream server gave.
@@ -45,10 +46,17 @@ type Source struct {
 	Refresh func(upstream.Query) bool
 	// Multipath is the type of the MULTIPATH record; 0 for none.
 	Multipath dnswire.Type
-	Pair      bool             // fetch A and AAAA together
-	Now       func() time.Time // nil: time.Now
+	// Verdicts is what is remembered of which addresses are one host, by the name
+	// in lower case with its trailing dot; the MULTIPATH record is divided by it
+	// too. nil: nothing is.
+	Verdicts *hostid.Memory
+	// Recall adds to Verdicts what others know of a name's addresses; it is quick
+	// or gives up. nil: there are no others.
+	Recall func(ctx context.Context, name string, addrs []netip.Addr)
+	Pair   bool             // fetch A and AAAA together
+	Now    func() time.Time // nil: time.Now
 
-	merge *resolver.Resolver
+	merge *merger
 }
 
 // complete makes what needs the other fields.
@@ -57,7 +65,7 @@ func (s *Source) complete() *Source {
 		s.Now = time.Now
 	}
 	if s.Multipath != 0 {
-		s.merge = newMerge(s)
+		s.merge = newMerger(s)
 	}
 	return s
 }
