@@ -1,0 +1,55 @@
+package hostid_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/af-multipath/mpresolve/internal/hostid"
+)
+
+// TestRemembered: what counts at a time is told, the last used first, and no more.
+func TestRemembered(t *testing.T) {
+	m := hostid.NewMemory(0)
+	record := func(name string, a, b byte, o hostid.Outcome, minute time.Duration) {
+		m.Record(name, node(a), node(b), o, start.Add(minute*time.Minute))
+	}
+	record(name, 'b', 'a', hostid.Joined, 0)
+	record(name, 'a', 'b', hostid.TimedOut, 2)
+	record(name, 'a', 'c', hostid.Refused, 0)
+	record("other", 'a', 'b', hostid.OtherHost, 1)
+	pair := func(name string, b byte) hostid.Remembered {
+		return hostid.Remembered{Name: name, A: node('a'), B: node(b)}
+	}
+	same, refused, other := pair(name, 'b'), pair(name, 'c'), pair("other", 'b')
+	same.Proof, same.Proven, same.Expires = hostid.Joined, start, start.Add(hostid.JoinedLifetime)
+	same.Last, same.Settled, same.Resumes = hostid.TimedOut, start.Add(2*time.Minute), start.Add(4*time.Minute)
+	refused.Last, refused.Settled, refused.Resumes = hostid.Refused, start, start.Add(hostid.RefusedPause)
+	other.Proof, other.Proven, other.Expires = hostid.OtherHost, start.Add(time.Minute), start.Add(61*time.Minute)
+	other.Last, other.Settled, other.Resumes = hostid.OtherHost, other.Proven, other.Expires
+	for _, tt := range []struct {
+		name   string
+		minute time.Duration
+		limit  int
+		want   []hostid.Remembered
+	}{
+		{"", 3, 9, []hostid.Remembered{other, refused, same}},
+		{"", 3, 2, []hostid.Remembered{other, refused}},
+		{name, 3, 9, []hostid.Remembered{refused, same}},
+		{"", 10, 9, []hostid.Remembered{other, same}},
+		{"", 61, 9, []hostid.Remembered{same}},
+		{"", 24 * 60, 9, nil},
+		{"none", 3, 9, nil},
+	} {
+		got := m.Remembered(tt.name, start.Add(tt.minute*time.Minute), tt.limit)
+		if d := cmp.Diff(tt.want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+			t.Errorf("%q after %d minutes: %s", tt.name, tt.minute, d)
+		}
+	}
+	if same.Verdict() != hostid.Same || refused.Verdict() != hostid.Unknown || other.Verdict() != hostid.Different {
+		t.Error("verdicts")
+	}
+}
