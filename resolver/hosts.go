@@ -3,6 +3,7 @@ package resolver
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 type Host struct {
 	Addrs   mpaddr.Addr `json:"addresses"`
 	Verdict string      `json:"verdict"` // "unknown", "likely" or "proven": how sure it is that they are one host
-	Why     []string    `json:"why"`     // what decides, the strongest first
+	Why     []string    `json:"why"`     // what decides, the strongest first: (+) speaks for one host, (-) against
 }
 
 // Pair is what is known of two addresses of an answer.
@@ -33,7 +34,7 @@ type Pair struct {
 type Evidence struct {
 	Kind     string    `json:"kind"`     // "embedded-octets"
 	Strength float64   `json:"strength"` // log-odds in nats, below zero against
-	Says     string    `json:"says"`     // a sentence
+	Says     string    `json:"says"`     // what was seen of the two: "have different reverse names (a.example, b.example)"
 	Source   string    `json:"source,omitempty"`
 	Expires  time.Time `json:"expires"`
 }
@@ -79,12 +80,18 @@ func (a *Answer) Pairs() []Pair {
 				Inferred: p.Inferred, Until: p.Until, Evidence: []Evidence{},
 			}
 			for _, e := range p.Evidence {
-				pair.Evidence = append(pair.Evidence, Evidence{e.Kind.String(), float64(e.Strength()) / 100, e.String(), e.Source, e.Expires})
+				pair.Evidence = append(pair.Evidence, Evidence{e.Kind.String(), float64(e.Strength()) / 100, says(e), e.Source, e.Expires})
 			}
 			out = append(out, pair)
 		}
 	}
 	return out
+}
+
+// says is the sentence of e without the addresses that it begins with.
+func says(e hostid.Evidence) string {
+	_, text, _ := strings.Cut(e.String(), ": ")
+	return text
 }
 
 // Remember has the hosts judged by what m keeps too: joins, and what other
@@ -200,7 +207,11 @@ func why(j hostid.Judgement, host int) []string {
 	}
 	var out []string
 	for _, e := range j.Reasons(host) {
-		out = append(out, e.String())
+		sign := " (+)"
+		if e.Strength() < 0 {
+			sign = " (-)"
+		}
+		out = append(out, e.String()+sign)
 	}
 	if len(out) == 0 {
 		out = []string{"nothing is known; only a join can tell"}

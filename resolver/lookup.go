@@ -23,7 +23,11 @@ import (
 // The error is an [*Error]. With it comes the Answer, as far as there is one:
 // what was asked, of whom, and which addresses were left out.
 func (r *Resolver) Lookup(ctx context.Context, name string) (*Answer, error) {
-	return r.lookup(ctx, name, r.types())
+	a, err := r.lookup(ctx, name, r.types())
+	if err == nil && r.Reverse {
+		r.reverse(ctx, a)
+	}
+	return a, err
 }
 
 func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type) (*Answer, error) {
