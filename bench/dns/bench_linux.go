@@ -11,11 +11,15 @@ import (
 	"time"
 )
 
+// cacheFolder is where bench/dns/install puts what no package has, in the
+// user's cache folder.
+const cacheFolder = "mpresolve-bench"
+
 // The ports on 127.0.0.1, in the bench's own network namespace.
 const (
-	upstreamPort  = 5300
-	firstPeerPort = 5301
-	readyTimeout  = 15 * time.Second
+	upstreamPort = 5300 // the servers have those that follow
+	readyTimeout = 15 * time.Second
+	askEvery     = time.Millisecond // at a start
 )
 
 // bench is the folder, the processes and the settings of a run. It is used by
@@ -29,17 +33,25 @@ type bench struct {
 	programs map[string]string // of each peer there is
 	missing  []peer
 	servers  []*server
+	port     uint16 // of the last server
+	notes    []string
+}
+
+// note adds a line below the table.
+func (b *bench) note(format string, args ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }
 
 // server is a peer that runs.
 type server struct {
 	peer
-	addr netip.AddrPort
+	addr  netip.AddrPort
+	ready time.Time // when it gave its first answer
 	*process
 }
 
 func newBench(ctx context.Context, s settings) (b *bench, err error) {
-	b = &bench{settings: s, starter: newStarter(), programs: map[string]string{}, cores: s.cores}
+	b = &bench{settings: s, starter: newStarter(), programs: map[string]string{}, cores: s.cores, port: upstreamPort}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.close())
@@ -60,6 +72,11 @@ func (b *bench) findPrograms(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	installed := filepath.Join(cache, cacheFolder)
 	for _, p := range b.chosenPeers() {
 		switch p.name {
 		case ours:
@@ -75,7 +92,7 @@ func (b *bench) findPrograms(ctx context.Context) error {
 				b.programs[p.name] = binary
 			}
 		default:
-			if path, err := find(p.program, b.coredns); err == nil {
+			if path, err := find(p.program, installed); err == nil {
 				b.programs[p.name] = path
 			}
 		}
@@ -127,13 +144,8 @@ func writeFiles(dir string, files map[string]string) error {
 
 // startServer starts a peer on cores and waits until it answers.
 func (b *bench) startServer(ctx context.Context, p peer, cores []int) (*server, error) {
-	var index int
-	for i, q := range peers() {
-		if q.name == p.name {
-			index = i
-		}
-	}
-	s := &server{peer: p, addr: netip.AddrPortFrom(loopback, uint16(firstPeerPort+index))}
+	b.port++
+	s := &server{peer: p, addr: netip.AddrPortFrom(loopback, b.port)}
 	dir, err := os.MkdirTemp(b.dir, p.program+"-")
 	if err != nil {
 		return nil, err
@@ -154,6 +166,7 @@ func (b *bench) startServer(ctx context.Context, p peer, cores []int) (*server, 
 		s.stop()
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
+	s.ready = time.Now()
 	return s, nil
 }
 
@@ -164,6 +177,7 @@ func (b *bench) awaitAnswer(ctx context.Context, p *process, addr netip.AddrPort
 		return err
 	}
 	defer l.close()
+	l.probe(q)
 	for deadline := time.Now().Add(readyTimeout); time.Now().Before(deadline); {
 		select {
 		case err := <-p.ended:
@@ -173,7 +187,7 @@ func (b *bench) awaitAnswer(ctx context.Context, p *process, addr netip.AddrPort
 			return ctx.Err()
 		default:
 		}
-		if l.ask(q, time.Millisecond) {
+		if l.ask(askEvery) {
 			return nil
 		}
 	}

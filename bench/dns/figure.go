@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // median returns the middle of a list, the mean of both middles of an even one,
@@ -41,4 +42,14 @@ func number(v float64) string {
 	default:
 		return fmt.Sprintf("%.2f", v)
 	}
+}
+
+// percentile returns the smallest of the times that at least p of a hundred do
+// not exceed (the nearest rank), 0 of none. It sorts the list.
+func percentile(list []time.Duration, p int) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[max((len(list)*p+99)/100, 1)-1]
 }

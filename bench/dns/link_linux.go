@@ -22,7 +22,7 @@ const (
 type slot struct {
 	busy   bool
 	turn   uint16
-	sentAt int64 // nanoseconds, where latency is measured
+	sentAt time.Duration // since the load began, where latency is measured
 	length int
 	want   expectation
 	packet [maxQuery]byte
@@ -98,6 +98,12 @@ func (l *link) match(msg []byte) *slot {
 		return nil
 	}
 	return s
+}
+
+// sendOne sends the query of a slot, as a datagram.
+func (l *link) sendOne(i int) error {
+	one := [1]int{i}
+	return l.send(one[:])
 }
 
 // send sends the queries of the given slots. What the socket does not take of
@@ -193,30 +199,34 @@ func (l *link) receiveStream(take func(msg []byte)) error {
 	return nil
 }
 
-// ask sends one query and tells whether the right answer came within a time.
-func (l *link) ask(q query, patience time.Duration) bool {
+// probe puts a query into the first slot, to be asked with ask.
+func (l *link) probe(q query) {
 	l.fill(0, func(dst []byte) ([]byte, expectation) { return append(dst, q.packet...), q.want })
-	slots := [1]int{}
-	if l.send(slots[:]) != nil {
-		pauseFor(patience)
-		return false
-	}
+}
+
+// ask sends the probe and tells whether the right answer, to this or an earlier
+// sending, came within a time.
+func (l *link) ask(patience time.Duration) (right bool) {
+	failed := l.sendOne(0) != nil // refused, as nobody listens yet
 	for deadline := time.Now().Add(patience); ; {
-		right, failed := false, false
-		failed = l.receive(func(msg []byte) {
-			if s := l.match(msg); s != nil {
-				right = checkAnswer(s.packet[:s.length], msg, s.want, true)
-			}
-		}) != nil
+		if !failed {
+			failed = l.receive(func(msg []byte) {
+				if s := l.match(msg); s != nil {
+					right = checkAnswer(s.packet[:s.length], msg, s.want, true)
+				}
+			}) != nil
+		}
 		left := time.Until(deadline)
 		if right || left <= 0 {
 			return right
 		}
-		if failed {
-			pauseFor(left)
+		var fds []unix.PollFd
+		if !failed {
+			fds = []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
+		}
+		if waitFor(fds, left) != nil {
 			return false
 		}
-		_ = waitFor([]unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}, left)
 	}
 }
 
@@ -228,5 +238,3 @@ func waitFor(fds []unix.PollFd, d time.Duration) error {
 	}
 	return nil
 }
-
-func pauseFor(d time.Duration) { _ = waitFor(nil, d) }

@@ -23,7 +23,6 @@ const (
 type tally struct {
 	answered, wrong, lost int
 	took                  time.Duration
-	latencies             []time.Duration // of an open loop
 }
 
 func (t tally) err() error {
@@ -55,6 +54,13 @@ type generator struct {
 	due   [window]int
 }
 
+// mustRun is run; an error too where answers were wrong or more than a few lost.
+func (l load) mustRun(ctx context.Context) (tally, error) {
+	t, err := l.run(ctx)
+	return t, errors.Join(err, t.err())
+}
+
+// run asks, and counts what comes back.
 func (l load) run(ctx context.Context) (t tally, err error) {
 	g := &generator{load: l, left: l.queries}
 	if l.queries == 0 {
@@ -77,7 +83,7 @@ func (l load) run(ctx context.Context) (t tally, err error) {
 	}
 	err = g.loop(ctx, begin)
 	g.took = time.Since(begin)
-	return g.tally, errors.Join(err, g.tally.err())
+	return g.tally, err
 }
 
 func (g *generator) close() {
@@ -171,8 +177,8 @@ func (g *generator) wait() error {
 	for i, k := range g.list {
 		fds[i] = unix.PollFd{Fd: int32(k.fd), Events: unix.POLLIN}
 	}
-	if _, err := unix.Poll(fds, 100); err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("poll: %w", err)
+	if err := waitFor(fds, lossAfter/10); err != nil {
+		return err
 	}
 	if time.Since(g.since) < lossAfter {
 		return nil

@@ -46,7 +46,8 @@ type settings struct {
 	quick    bool
 	json     bool
 	mpdnsd   string // the program; "": built from this module
-	coredns  string // the folder of the program
+	names    int    // for the memory
+	many     int    // for the load of that name
 	duration time.Duration
 	cores    []int
 }
@@ -77,15 +78,24 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	set.BoolVar(&s.quick, "quick", false, "a small run of all")
 	set.BoolVar(&s.json, "json", false, "print JSON")
 	set.StringVar(&s.mpdnsd, "mpdnsd", "", "the `program` to measure (default: ./cmd/mpdnsd, built)")
-	set.StringVar(&s.coredns, "programs", filepath.Join(os.TempDir(), "bench-dns"), "the `folder` of programs that no package has (coredns)")
+	set.IntVar(&s.names, "names", 0, "names that the memory is measured with (default 200000, with -quick 5000)")
 	if err := set.Parse(args); err != nil {
 		return s, err
 	}
-	s.duration = time.Second
-	if s.quick {
-		s.rounds, s.duration = 1, 200*time.Millisecond
-	}
+	s.scale()
 	return s, s.check(set.Args())
+}
+
+// scale sets how much is measured.
+func (s *settings) scale() {
+	names := 200_000
+	s.many, s.duration = manyNames, time.Second
+	if s.quick {
+		names, s.many, s.rounds, s.duration = 5000, 5000, 1, 200*time.Millisecond
+	}
+	if s.names == 0 {
+		s.names = names
+	}
 }
 
 func (s settings) check(rest []string) error {
@@ -94,6 +104,9 @@ func (s settings) check(rest []string) error {
 	}
 	if s.rounds < 1 {
 		return fmt.Errorf("-rounds %d: at least 1", s.rounds)
+	}
+	if s.names < 1000 || s.names > 2_000_000 {
+		return fmt.Errorf("-names %d: 1000 to 2000000", s.names)
 	}
 	if s.only != "" && !slices.Contains(loadNames(), s.only) {
 		return fmt.Errorf("no load %q: there are %s", s.only, strings.Join(loadNames(), ", "))
@@ -184,6 +197,7 @@ func inside(ctx context.Context, s settings, stdout, stderr io.Writer) (err erro
 	}
 	r := newReport(b)
 	err = b.measureAll(ctx, r, stderr)
+	r.Notes = append(r.Notes, b.notes...)
 	err = errors.Join(err, b.close())
 	if s.json {
 		return errors.Join(err, r.writeJSON(stdout))
@@ -218,27 +232,33 @@ func (b *bench) measureAll(ctx context.Context, r *report, progress io.Writer) e
 	return nil
 }
 
+// measure makes one measurement, in rounds; every other one goes backwards.
 func (b *bench) measure(ctx context.Context, m measurement, r *report, progress io.Writer) error {
-	row := r.row(m)
-	for round := range b.rounds {
-		for _, s := range b.servers {
-			if s.floor && !m.floor || row.failed(s.name) {
+	rows := r.add(m)
+	rounds := b.rounds
+	if m.once {
+		rounds = 1
+	}
+	for round := range rounds {
+		order := slices.Clone(b.servers)
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			if s.floor && !m.floor || m.oursOnly && s.name != ours || rows[0].failed(s.name) {
 				continue
 			}
-			var v float64
-			var err error
-			if round == 0 && m.warm != nil {
-				err = m.warm(ctx, b, s)
-			}
-			if err == nil {
-				v, err = m.measure(ctx, b, s, round)
-			}
+			values, err := m.figuresOf(ctx, b, s, round)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			row.add(s.name, v, err)
+			for i, w := range rows {
+				w.add(s.name, values, i, err)
+			}
 		}
 	}
-	fmt.Fprintln(progress, row)
+	for _, w := range rows {
+		fmt.Fprintln(progress, w)
+	}
 	return nil
 }

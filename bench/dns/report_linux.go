@@ -32,9 +32,9 @@ type row struct {
 
 // result is what became of a goal.
 type result struct {
-	Of    string  `json:"of"`
+	Of    string  `json:"of,omitempty"` // whose figure ours is divided by; "": nobody's
 	Limit float64 `json:"limit"`
-	Ratio float64 `json:"ratio"`
+	Value float64 `json:"value"` // the median of the rounds' ratios, or of ours
 	Met   bool    `json:"met"`
 }
 
@@ -49,26 +49,32 @@ func newReport(b *bench) *report {
 		text := "not measured, not installed: " + p.name
 		if p.pkg != "" {
 			text += " (apt-get install " + p.pkg + ")"
+		} else {
+			text += " (see bench/dns/install)"
 		}
 		r.Notes = append(r.Notes, text)
 	}
 	return r
 }
 
-func (r *report) row(m measurement) *row {
-	w := &row{Name: m.name, Title: m.title, Unit: m.unit, Values: map[string][]float64{}, Errors: map[string]string{}, goals: m.goals}
-	r.Rows = append(r.Rows, w)
-	return w
+// add makes the rows of a measurement.
+func (r *report) add(m measurement) (rows []*row) {
+	for _, f := range m.figures {
+		rows = append(rows, &row{Name: m.name, Title: f.title, Unit: f.unit, Values: map[string][]float64{}, Errors: map[string]string{}, goals: f.goals})
+	}
+	r.Rows = append(r.Rows, rows...)
+	return rows
 }
 
 func (w *row) failed(peer string) bool { return w.Errors[peer] != "" }
 
-func (w *row) add(peer string, v float64, err error) {
+// add takes in the i-th of values, or the error that there is instead.
+func (w *row) add(peer string, values []float64, i int, err error) {
 	if err != nil {
 		w.Errors[peer] = err.Error()
 		return
 	}
-	w.Values[peer] = append(w.Values[peer], v)
+	w.Values[peer] = append(w.Values[peer], values[i])
 }
 
 // best returns the peer with the smallest median, ours and the floors apart.
@@ -87,12 +93,20 @@ func (w *row) best() (name string) {
 // results compares ours with what the goals name. A goal whose peer is missing
 // is left out.
 func (w *row) results() (list []result) {
+	if len(w.Values[ours]) == 0 {
+		return nil
+	}
 	for _, g := range w.goals {
+		if g.absolute {
+			v := median(w.Values[ours])
+			list = append(list, result{"", g.limit, v, v <= g.limit})
+			continue
+		}
 		of := g.of
 		if of == "" {
 			of = w.best()
 		}
-		if len(w.Values[of]) == 0 || len(w.Values[ours]) == 0 {
+		if len(w.Values[of]) == 0 {
 			continue
 		}
 		ratio := medianRatio(w.Values[ours], w.Values[of])
@@ -102,7 +116,7 @@ func (w *row) results() (list []result) {
 }
 
 func (w *row) String() string {
-	text := w.Name + ":"
+	text := w.Name + " (" + w.Unit + "):"
 	for _, p := range peers() {
 		if v := w.Values[p.name]; len(v) > 0 {
 			text += fmt.Sprintf(" %s %s;", p.name, number(median(v)))
@@ -166,7 +180,11 @@ func (w *row) goalText() string {
 		if !g.Met {
 			sign = "NOT met"
 		}
-		parts = append(parts, fmt.Sprintf("%.2f of %s (≤ %.2f: %s)", g.Ratio, g.Of, g.Limit, sign))
+		if g.Of == "" {
+			parts = append(parts, fmt.Sprintf("≤ %s: %s", number(g.Limit), sign))
+		} else {
+			parts = append(parts, fmt.Sprintf("%.2f of %s (≤ %.2f: %s)", g.Value, g.Of, g.Limit, sign))
+		}
 	}
 	if len(parts) == 0 {
 		return "-"
