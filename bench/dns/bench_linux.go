@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -66,6 +68,9 @@ func newBench(ctx context.Context, s settings) (b *bench, err error) {
 	return b, b.startUpstream(ctx)
 }
 
+// errEnded says that a server ended without an error of its own.
+var errEnded = errors.New("exit status 0")
+
 // findPrograms looks for the peers that are asked for, and builds our own.
 func (b *bench) findPrograms(ctx context.Context) error {
 	self, err := os.Executable()
@@ -105,12 +110,17 @@ func (b *bench) findPrograms(ctx context.Context) error {
 
 // startUpstream starts the authoritative server, on the load's core.
 func (b *bench) startUpstream(ctx context.Context) error {
+	dir := filepath.Join(b.dir, "upstream")
+	addr := netip.AddrPortFrom(loopback(), upstreamPort)
+	files, args := knotConfig(setting{dir: dir, port: upstreamPort})
 	program, err := find("knotd", "")
 	if err != nil {
-		return fmt.Errorf("no authoritative server: apt-get install %s", upstreamIs)
+		b.note("The upstream was the bench's own: apt-get install knot.")
+		files, args = nil, []string{authorityArg, addr.String()}
+		if program, err = os.Executable(); err != nil {
+			return err
+		}
 	}
-	dir := filepath.Join(b.dir, upstreamIs)
-	files, args := knotConfig(setting{dir: dir, port: upstreamPort})
 	if err := writeFiles(dir, files); err != nil {
 		return err
 	}
@@ -125,10 +135,11 @@ func (b *bench) startUpstream(ctx context.Context) error {
 	if b.upstream, err = startProcess(b.starter, last, dir, nil, append([]string{program}, args...)); err != nil {
 		return err
 	}
-	return b.awaitAnswer(ctx, b.upstream, netip.AddrPortFrom(loopback, upstreamPort), queryOf(0))
+	return b.awaitAnswer(ctx, b.upstream, addr, queryOf(0))
 }
 
-var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+// loopback is the address of all servers.
+func loopback() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
 
 func writeFiles(dir string, files map[string]string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -145,7 +156,7 @@ func writeFiles(dir string, files map[string]string) error {
 // startServer starts a peer on cores and waits until it answers.
 func (b *bench) startServer(ctx context.Context, p peer, cores []int) (*server, error) {
 	b.port++
-	s := &server{peer: p, addr: netip.AddrPortFrom(loopback, b.port)}
+	s := &server{peer: p, addr: netip.AddrPortFrom(loopback(), b.port)}
 	dir, err := os.MkdirTemp(b.dir, p.program+"-")
 	if err != nil {
 		return nil, err
@@ -172,7 +183,7 @@ func (b *bench) startServer(ctx context.Context, p peer, cores []int) (*server, 
 
 // awaitAnswer asks until the right answer comes.
 func (b *bench) awaitAnswer(ctx context.Context, p *process, addr netip.AddrPort, q query) error {
-	l, err := dialLink(addr, false)
+	l, err := dialLink(addr, false, 1)
 	if err != nil {
 		return err
 	}
@@ -180,9 +191,8 @@ func (b *bench) awaitAnswer(ctx context.Context, p *process, addr netip.AddrPort
 	l.probe(q)
 	for deadline := time.Now().Add(readyTimeout); time.Now().Before(deadline); {
 		select {
-		case err := <-p.ended:
-			p.ended <- err
-			return fmt.Errorf("ended at its start: %v: %s", err, p.output)
+		case <-p.ended:
+			return fmt.Errorf("it ended at its start: %w: %s", cmp.Or(p.err, errEnded), p.output)
 		case <-ctx.Done():
 			return ctx.Err()
 		default:
@@ -196,9 +206,11 @@ func (b *bench) awaitAnswer(ctx context.Context, p *process, addr netip.AddrPort
 
 // close ends everything that the bench started.
 func (b *bench) close() error {
+	var stopping sync.WaitGroup
 	for _, s := range b.servers {
-		s.stop()
+		stopping.Go(s.stop)
 	}
+	stopping.Wait()
 	if b.upstream != nil {
 		b.upstream.stop()
 	}

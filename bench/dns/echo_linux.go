@@ -8,14 +8,33 @@ import (
 	"net/netip"
 	"os/exec"
 
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/udpbatch"
 )
 
 //go:embed echo/echo.c
 var cSource []byte
 
-// serveEcho sends back what comes, with the QR flag set, until ctx ends.
-func serveEcho(ctx context.Context, address string) error {
+// serveChild is this program as a server, until ctx ends.
+func serveChild(ctx context.Context, kind, address string) error {
+	if kind == echoArg {
+		return serve(ctx, address, echo)
+	}
+	return serve(ctx, address, newAuthority().answer)
+}
+
+// echo sends back what comes, with the QR flag set.
+func echo(dst, packet []byte) []byte {
+	if len(packet) < dnswire.HeaderLen {
+		return nil
+	}
+	dst = append(dst, packet...)
+	dst[2] |= 0x80
+	return dst
+}
+
+// serve answers datagrams with one loop.
+func serve(ctx context.Context, address string, answer func(dst, packet []byte) []byte) error {
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
@@ -26,14 +45,7 @@ func serveEcho(ctx context.Context, address string) error {
 	}
 	stop := context.AfterFunc(ctx, func() { udpbatch.Close(conns) })
 	defer stop()
-	err = conns[0].Serve(func(dst, msg []byte, _ udpbatch.Peer) []byte {
-		if len(msg) < 12 {
-			return nil
-		}
-		dst = append(dst, msg...)
-		dst[2] |= 0x80
-		return dst
-	})
+	err = conns[0].Serve(func(dst, packet []byte, _ udpbatch.Peer) []byte { return answer(dst, packet) })
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -39,6 +40,8 @@ func measureStart(ctx context.Context, b *bench, s *server, _ int) ([]float64, e
 	return values, err
 }
 
+var errNoGrowth = errors.New("its memory does not grow with the cache: all is taken at the start")
+
 // measureMemory fills the cache of a fresh server, and divides what its memory
 // grew by the RRsets. What it did not keep does not count: the upstream is
 // stopped, and a sample asked for again.
@@ -52,7 +55,7 @@ func measureMemory(ctx context.Context, b *bench, s *server, _ int) ([]float64, 
 		if err != nil {
 			return err
 		}
-		l := load{server: f.addr, links: 4, window: 8, next: wild(memorySalt, dnswire.TypeA, dnswire.TypeAAAA), queries: 2 * b.names}
+		l := load{server: f.addr, links: 4, next: wild(memorySalt, dnswire.TypeA, dnswire.TypeAAAA), queries: 2 * b.names}
 		if _, err := l.mustRun(ctx); err != nil {
 			return err
 		}
@@ -66,6 +69,9 @@ func measureMemory(ctx context.Context, b *bench, s *server, _ int) ([]float64, 
 		}
 		if held < 0.99 {
 			b.note("memory: %s kept %.0f %% of %d RRsets; what it keeps is divided by these", s.name, held*100, 2*b.names)
+		}
+		if after <= before {
+			return errNoGrowth
 		}
 		octets = float64(after-before) / (float64(2*b.names) * held)
 		return nil
@@ -96,7 +102,7 @@ func (b *bench) held(ctx context.Context, s *server) (float64, error) {
 		}
 		return next(dst)
 	}
-	l := load{server: s.addr, links: 8, window: window, next: sampled, queries: heldSample}
+	l := load{server: s.addr, links: 8, next: sampled, queries: heldSample}
 	t, err := l.run(ctx)
 	if err != nil {
 		return 0, err
@@ -108,21 +114,23 @@ func (b *bench) held(ctx context.Context, s *server) (float64, error) {
 }
 
 // measureCores gives the answers per millisecond of servers on one core and on
-// two. Where the machine has but two, the load has a part of the second.
+// two, then what each costs. Where the machine has but two, the load has a part of the second.
 func measureCores(ctx context.Context, b *bench, s *server, round int) (values []float64, err error) {
+	var costs []float64
 	for n := 1; n <= 2; n++ {
 		err := b.fresh(ctx, s.peer, b.cores[:n], func(f *server) error {
 			if err := warmHot(ctx, b, f); err != nil {
 				return err
 			}
 			l := overUDP
-			l.server, l.next, l.time = f.addr, inOrder(existing(hotNames)), b.duration
+			l.server, l.next, l.time = f.addr, inOrder(hot()), b.duration
 			mine := ownCPU()
 			used, t, err := f.cpuDuring(func() (tally, error) { return l.mustRun(ctx) })
 			if err != nil {
 				return err
 			}
-			values = append(values, float64(t.answered)/float64(t.took.Milliseconds()))
+			values = append(values, float64(t.answered)/1e3/t.took.Seconds())
+			costs = append(costs, perQuery(used, t))
 			if round == 0 {
 				b.note("on %d core(s): the server used %.2f of a core, the load %.2f, of the machine's %d; %.2f µs CPU/query",
 					n, used.Seconds()/t.took.Seconds(), (ownCPU()-mine).Seconds()/t.took.Seconds(), len(b.cores), perQuery(used, t))
@@ -133,7 +141,7 @@ func measureCores(ctx context.Context, b *bench, s *server, round int) (values [
 			return nil, err
 		}
 	}
-	return values, nil
+	return append(values, costs...), nil
 }
 
 // ownCPU is the CPU time of this process.

@@ -8,14 +8,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
 // Bounds of the load generator's links.
 const (
-	window     = 16   // queries outstanding on a link; a power of two, as ids are slot and turn
-	maxQuery   = 128  // octets
-	maxAnswer  = 1500 // octets; longer ones are cut, and found wrong
-	idTurnBits = 4    // log2(window)
+	batch     = 16   // datagrams of one system call
+	maxAnswer = 1500 // octets; longer ones are cut, and found wrong
 )
 
 // slot is one outstanding query.
@@ -25,18 +25,18 @@ type slot struct {
 	sentAt time.Duration // since the load began, where latency is measured
 	length int
 	want   expectation
-	packet [maxQuery]byte
+	packet [maxQueryLen]byte
 }
 
 // link is one socket of the load generator with its outstanding queries.
 type link struct {
 	fd    int
 	tcp   bool
-	slots [window]slot
+	slots []slot // a power of two, as an id is the slot and its turn
 	// UDP: the headers of one batch.
-	hdrs    [window]mmsghdr
-	vecs    [window]unix.Iovec
-	answers [window][maxAnswer]byte
+	hdrs    [batch]mmsghdr
+	vecs    [batch]unix.Iovec
+	answers [batch][maxAnswer]byte
 	// TCP: octets not yet sent, and those not yet a whole message.
 	out, in []byte
 }
@@ -47,8 +47,9 @@ type mmsghdr struct {
 	n   uint32
 }
 
-// dialLink connects a socket that does not block.
-func dialLink(server netip.AddrPort, tcp bool) (*link, error) {
+// dialLink connects a socket that does not block, for so many outstanding
+// queries: a power of two.
+func dialLink(server netip.AddrPort, tcp bool, window int) (*link, error) {
 	kind := unix.SOCK_DGRAM
 	if tcp {
 		kind = unix.SOCK_STREAM
@@ -57,7 +58,7 @@ func dialLink(server netip.AddrPort, tcp bool) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
-	l := &link{fd: fd, tcp: tcp}
+	l := &link{fd: fd, tcp: tcp, slots: make([]slot, window)}
 	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(server.Port()), Addr: server.Addr().As4()})
 	if err == nil && tcp {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -84,20 +85,33 @@ func (l *link) fill(i int, next source) {
 	packet, want := next(s.packet[:0])
 	s.turn++
 	s.busy, s.length, s.want = true, len(packet), want
-	binary.BigEndian.PutUint16(s.packet[:], s.turn<<idTurnBits|uint16(i))
+	binary.BigEndian.PutUint16(s.packet[:], l.id(i))
 }
 
-// match returns the slot that an answer is for, nil if there is none.
-func (l *link) match(msg []byte) *slot {
-	if len(msg) < 12 {
-		return nil
+// id is that of the slot's query.
+func (l *link) id(i int) uint16 { return l.slots[i].turn*uint16(len(l.slots)) + uint16(i) }
+
+// outstanding counts the queries without an answer.
+func (l *link) outstanding() (n int) {
+	for i := range l.slots {
+		if l.slots[i].busy {
+			n++
+		}
+	}
+	return n
+}
+
+// match returns the slot that an answer is for, -1 if there is none.
+func (l *link) match(msg []byte) int {
+	if len(msg) < dnswire.HeaderLen {
+		return -1
 	}
 	id := binary.BigEndian.Uint16(msg)
-	s := &l.slots[id%window]
-	if !s.busy || s.turn<<idTurnBits>>idTurnBits != id>>idTurnBits {
-		return nil
+	i := int(id) % len(l.slots)
+	if !l.slots[i].busy || l.id(i) != id {
+		return -1
 	}
-	return s
+	return i
 }
 
 // sendOne sends the query of a slot, as a datagram.
@@ -106,8 +120,8 @@ func (l *link) sendOne(i int) error {
 	return l.send(one[:])
 }
 
-// send sends the queries of the given slots. What the socket does not take of
-// datagrams is lost, and found so later.
+// send sends the queries of the given slots, a batch at most. What the socket
+// does not take of datagrams is lost, and found so later.
 func (l *link) send(slots []int) error {
 	if l.tcp {
 		for _, i := range slots {
@@ -160,7 +174,7 @@ func (l *link) receive(take func(msg []byte)) error {
 		l.vecs[i].Base = &l.answers[i][0]
 		l.vecs[i].SetLen(maxAnswer)
 	}
-	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(l.fd), uintptr(unsafe.Pointer(&l.hdrs[0])), window, unix.MSG_DONTWAIT, 0, 0)
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(l.fd), uintptr(unsafe.Pointer(&l.hdrs[0])), batch, unix.MSG_DONTWAIT, 0, 0)
 	switch e {
 	case 0:
 	case unix.EAGAIN, unix.EINTR:
@@ -175,7 +189,7 @@ func (l *link) receive(take func(msg []byte)) error {
 }
 
 func (l *link) receiveStream(take func(msg []byte)) error {
-	var buf [window * maxAnswer]byte
+	var buf [batch * maxAnswer]byte
 	n, err := unix.Read(l.fd, buf[:])
 	switch {
 	case err == unix.EAGAIN || err == unix.EINTR:
@@ -211,7 +225,8 @@ func (l *link) ask(patience time.Duration) (right bool) {
 	for deadline := time.Now().Add(patience); ; {
 		if !failed {
 			failed = l.receive(func(msg []byte) {
-				if s := l.match(msg); s != nil {
+				if i := l.match(msg); i >= 0 {
+					s := &l.slots[i]
 					right = checkAnswer(s.packet[:s.length], msg, s.want, true)
 				}
 			}) != nil

@@ -14,30 +14,53 @@ const (
 	// lossAfter is how long an answer is waited for before it counts as lost.
 	lossAfter = 2 * time.Second
 	// maxLost ends a load whose server does not answer.
-	maxLost = 2000
+	maxLost = 500
 	// fullCheckEvery is which share of the answers has its records looked at.
 	fullCheckEvery = 64
 )
 
 // tally is what became of a load's queries.
 type tally struct {
-	answered, wrong, lost int
-	took                  time.Duration
+	answered int
+	wrong    int // other than expected
+	lost     int // not answered in time
+	late     int // answers to nothing outstanding: to what was given up, or twice
+	took     time.Duration
 }
 
+// err is an error where answers were wrong, or more than one of a thousand lost.
 func (t tally) err() error {
-	if t.wrong > 0 || t.lost > t.answered/1000 {
-		return fmt.Errorf("%d answers, %d wrong, %d lost", t.answered, t.wrong, t.lost)
+	if t.wrong > 0 || t.lost > t.answered/1000 || t.late > t.lost {
+		return fmt.Errorf("%d answers, %d wrong, %d lost, %d late or double", t.answered, t.wrong, t.lost, t.late)
 	}
 	return nil
 }
+
+// take counts an answer, and returns its slot, -1 if it has none.
+func (t *tally) take(k *link, msg []byte) int {
+	i := k.match(msg)
+	if i < 0 {
+		t.late++
+		return i
+	}
+	s := &k.slots[i]
+	s.busy = false
+	if checkAnswer(s.packet[:s.length], msg, s.want, t.answered%fullCheckEvery == 0) {
+		t.answered++
+	} else {
+		t.wrong++
+	}
+	return i
+}
+
+// window is how many queries a closed loop has outstanding on a link.
+const window = batch
 
 // load is a closed loop: each link keeps its window full.
 type load struct {
 	server netip.AddrPort
 	tcp    bool
 	links  int
-	window int // queries outstanding on a link
 	next   source
 	// The load ends after this many queries, or this long where queries is 0.
 	queries int
@@ -51,7 +74,7 @@ type generator struct {
 	list  []*link
 	left  int
 	since time.Time
-	due   [window]int
+	due   [window]int // the slots to be filled anew
 }
 
 // mustRun is run; an error too where answers were wrong or more than a few lost.
@@ -68,7 +91,7 @@ func (l load) run(ctx context.Context) (t tally, err error) {
 	}
 	defer g.close()
 	for range l.links {
-		k, err := dialLink(l.server, l.tcp)
+		k, err := dialLink(l.server, l.tcp, window)
 		if err != nil {
 			return t, err
 		}
@@ -95,7 +118,7 @@ func (g *generator) close() {
 // refill sends a new query for each slot in due; for all slots at the start.
 func (g *generator) refill(k *link, due []int, start bool) error {
 	if start {
-		for i := range g.window {
+		for i := range window {
 			due = append(due, i)
 		}
 	}
@@ -112,11 +135,7 @@ func (g *generator) refill(k *link, due []int, start bool) error {
 
 func (g *generator) outstanding() (n int) {
 	for _, k := range g.list {
-		for i := range k.slots {
-			if k.slots[i].busy {
-				n++
-			}
-		}
+		n += k.outstanding()
 	}
 	return n
 }
@@ -151,18 +170,9 @@ func (g *generator) loop(ctx context.Context, begin time.Time) error {
 func (g *generator) serve(k *link) error {
 	due := g.due[:0]
 	err := k.receive(func(msg []byte) {
-		s := k.match(msg)
-		if s == nil {
-			g.wrong++
-			return
+		if i := g.take(k, msg); i >= 0 {
+			due = append(due, i)
 		}
-		s.busy = false
-		if checkAnswer(s.packet[:s.length], msg, s.want, g.answered%fullCheckEvery == 0) {
-			g.answered++
-		} else {
-			g.wrong++
-		}
-		due = append(due, int(msg[1]%window))
 	})
 	if err != nil {
 		return err

@@ -35,10 +35,7 @@ type goal struct {
 	absolute bool
 }
 
-const (
-	cpuUnit  = "µs CPU/query"
-	hotNames = 1000
-)
+const cpuUnit = "µs CPU/query"
 
 // The salts of names that are new: every load has its own.
 const (
@@ -75,6 +72,8 @@ func measurements() []measurement {
 			figures: []figure{
 				{"1,000 names, cached, UDP: server on one core", "queries/ms", nil},
 				{"the same: server on two cores", "queries/ms", nil},
+				{"the same: CPU of the server on one core", cpuUnit, nil},
+				{"the same: CPU of the server on two cores", cpuUnit, nil},
 			},
 			measure: measureCores,
 		},
@@ -84,12 +83,12 @@ func measurements() []measurement {
 // saturated are the loads that give a server as much as it takes.
 func saturated() []measurement {
 	best := func(limit float64) []goal { return []goal{{limit: limit}} }
-	hot := func(*bench, int) source { return inOrder(existing(hotNames)) }
+	hotSource := func(*bench, int) source { return inOrder(hot()) }
 	return []measurement{
 		{
 			name: "hot", floor: true,
 			figures: []figure{{"1,000 names, cached, UDP", cpuUnit, append(best(0.80), goal{of: cEcho, limit: 1.3})}},
-			warm:    warmHot, measure: cpuOf(overUDP, hot),
+			warm:    warmHot, measure: cpuOf(overUDP, hotSource),
 		},
 		{
 			name:    "many",
@@ -104,7 +103,7 @@ func saturated() []measurement {
 		{
 			name:    "tcp",
 			figures: []figure{{"TCP, 4 pipelined connections, cached", cpuUnit, best(0.90)}},
-			warm:    warmHot, measure: cpuOf(load{tcp: true, links: 4, window: window}, hot),
+			warm:    warmHot, measure: cpuOf(load{tcp: true, links: 4}, hotSource),
 		},
 		{
 			name:    "new",
@@ -117,7 +116,7 @@ func saturated() []measurement {
 }
 
 // overUDP is the load of most rows: 128 queries outstanding, of 8 ports.
-var overUDP = load{links: 8, window: window}
+var overUDP = load{links: 8}
 
 // figuresOf makes one round with one server.
 func (m measurement) figuresOf(ctx context.Context, b *bench, s *server, round int) ([]float64, error) {
@@ -130,12 +129,12 @@ func (m measurement) figuresOf(ctx context.Context, b *bench, s *server, round i
 }
 
 func warmHot(ctx context.Context, _ *bench, s *server) error {
-	return warm(ctx, s, existing(hotNames))
+	return warm(ctx, s, hot())
 }
 
 // warm asks each query twice: the second time all should be cached.
 func warm(ctx context.Context, s *server, list []query) error {
-	l := load{server: s.addr, links: 4, window: 8, next: s.source(inOrder(list)), queries: 2 * len(list)}
+	l := load{server: s.addr, links: 4, next: s.source(inOrder(list)), queries: 2 * len(list)}
 	_, err := l.mustRun(ctx)
 	return err
 }

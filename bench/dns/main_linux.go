@@ -48,13 +48,14 @@ type settings struct {
 	mpdnsd   string // the program; "": built from this module
 	names    int    // for the memory
 	many     int    // for the load of that name
+	rate     int    // queries per second of the slow load
 	duration time.Duration
 	cores    []int
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 2 && args[0] == childArg {
-		return serveEcho(ctx, args[1])
+	if len(args) == 2 && (args[0] == echoArg || args[0] == authorityArg) {
+		return serveChild(ctx, args[0], args[1])
 	}
 	s, err := parse(args, stderr)
 	if err != nil {
@@ -78,20 +79,28 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	set.BoolVar(&s.quick, "quick", false, "a small run of all")
 	set.BoolVar(&s.json, "json", false, "print JSON")
 	set.StringVar(&s.mpdnsd, "mpdnsd", "", "the `program` to measure (default: ./cmd/mpdnsd, built)")
-	set.IntVar(&s.names, "names", 0, "names that the memory is measured with (default 200000, with -quick 5000)")
+	set.IntVar(&s.names, "names", 0, "names that the memory is measured with (default 200000, with -quick 10000)")
 	if err := set.Parse(args); err != nil {
 		return s, err
 	}
 	s.scale()
+	if s.mpdnsd != "" {
+		path, err := filepath.Abs(s.mpdnsd) // the servers have folders of their own
+		if err != nil {
+			return s, err
+		}
+		s.mpdnsd = path
+	}
 	return s, s.check(set.Args())
 }
 
 // scale sets how much is measured.
 func (s *settings) scale() {
 	names := 200_000
-	s.many, s.duration = manyNames, time.Second
+	s.many, s.rate, s.duration = manyNames, 5000, time.Second
 	if s.quick {
-		names, s.many, s.rounds, s.duration = 5000, 5000, 1, 200*time.Millisecond
+		names, s.many, s.rate = 10_000, 5000, 1000
+		s.rounds, s.duration = 1, 200*time.Millisecond
 	}
 	if s.names == 0 {
 		s.names = names
@@ -195,6 +204,9 @@ func inside(ctx context.Context, s settings, stdout, stderr io.Writer) (err erro
 	if err != nil {
 		return err
 	}
+	if s.quick {
+		b.note("Quick: once each and shortly, %d names instead of 100,000, %d queries per second instead of 5,000: it shows that all works, not how fast.", s.many, s.rate)
+	}
 	r := newReport(b)
 	err = b.measureAll(ctx, r, stderr)
 	r.Notes = append(r.Notes, b.notes...)
@@ -220,6 +232,7 @@ func (b *bench) measureAll(ctx context.Context, r *report, progress io.Writer) e
 			continue
 		}
 		b.servers = append(b.servers, s)
+		fmt.Fprintln(progress, p.name, "answers")
 	}
 	for _, m := range measurements() {
 		if b.only != "" && m.name != b.only {

@@ -27,15 +27,16 @@ type setting struct {
 }
 
 const (
-	ours       = "mpdnsd"
-	upstreamIs = "knot"
+	ours = "mpdnsd"
 
 	// The floors: what it costs to send datagrams back.
 	goEcho = "Go echo"
 	cEcho  = "C echo"
 
-	// childArg as the first argument makes this program the Go echo.
-	childArg = "echo"
+	// These as the first argument make this program the Go echo, or the
+	// authoritative server; the second is the address.
+	echoArg      = "echo"
+	authorityArg = "authority"
 )
 
 // peers are in the order of the table.
@@ -67,7 +68,7 @@ func find(program, dir string) (string, error) {
 }
 
 func goEchoConfig(s setting) (map[string]string, []string) {
-	return nil, []string{childArg, fmt.Sprintf("127.0.0.1:%d", s.port)}
+	return nil, []string{echoArg, fmt.Sprintf("127.0.0.1:%d", s.port)}
 }
 
 func cEchoConfig(s setting) (map[string]string, []string) {

@@ -90,13 +90,14 @@ func usableCores() (list []int, err error) {
 type process struct {
 	cmd    *exec.Cmd
 	output *bytes.Buffer
-	ended  chan error // its end, once
+	ended  chan struct{} // closed when it has, and err is set
+	err    error
 	began  time.Time
 }
 
 // startProcess starts a command on cores.
 func startProcess(s *starter, cores []int, dir string, env []string, argv []string) (*process, error) {
-	p := &process{cmd: exec.Command(argv[0], argv[1:]...), output: &bytes.Buffer{}, ended: make(chan error, 1)}
+	p := &process{cmd: exec.Command(argv[0], argv[1:]...), output: &bytes.Buffer{}, ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = dir, append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -105,19 +106,19 @@ func startProcess(s *starter, cores []int, dir string, env []string, argv []stri
 	if err := s.start(p.cmd, cores); err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		defer close(p.ended)
+		p.err = p.cmd.Wait()
+	}()
 	return p, nil
 }
 
 // stop ends the process and waits for it.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(stopDelay):
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-	}
+	kill := time.AfterFunc(stopDelay, func() { _ = p.cmd.Process.Kill() })
+	defer kill.Stop()
+	<-p.ended
 }
 
 // cpu is the time that all threads of the process, and of its children, have

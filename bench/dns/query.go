@@ -10,6 +10,9 @@ import (
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
+// maxQueryLen is more than any request has, in octets.
+const maxQueryLen = 128
+
 // expectation is what an answer must be.
 type expectation struct {
 	rcode   dnswire.RCode
@@ -29,12 +32,17 @@ type query struct {
 type source func(dst []byte) ([]byte, expectation)
 
 func buildQuery(name string, t dnswire.Type, want expectation) query {
+	q := dnswire.Question{Name: mustName(name), Type: t, Class: dnswire.ClassINET}
+	return query{dnswire.AppendQuery(nil, 0, q, dnswire.QueryOptions{RD: true}), want}
+}
+
+// mustName reads a name that the bench has made itself.
+func mustName(name string) dnswire.Name {
 	n, err := dnswire.ParseName(name)
 	if err != nil {
 		panic(fmt.Sprintf("a name of the bench's own: %v", err))
 	}
-	q := dnswire.Question{Name: n, Type: t, Class: dnswire.ClassINET}
-	return query{dnswire.AppendQuery(nil, 0, q, dnswire.QueryOptions{RD: true}), want}
+	return n
 }
 
 // queryOf asks for the A record of the i-th name.
@@ -51,10 +59,13 @@ func queryOf(i int) query {
 	return buildQuery(nameOf(i), dnswire.TypeA, want)
 }
 
-// existing returns queries for the first n names that have an address.
-func existing(n int) []query {
-	list := make([]query, 0, n)
-	for i := 0; len(list) < n; i++ {
+// hotNames is how many names are asked for again and again.
+const hotNames = 1000
+
+// hot returns queries for the first names that have an address.
+func hot() []query {
+	list := make([]query, 0, hotNames)
+	for i := 0; len(list) < hotNames; i++ {
 		if kindOf(i) == address {
 			list = append(list, queryOf(i))
 		}

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// maxErrors is after how many rounds without a figure a peer is given up.
+const maxErrors = 2
+
 // report is everything that a run prints.
 type report struct {
 	Date    string   `json:"date"`
@@ -24,8 +27,8 @@ type row struct {
 	Name   string               `json:"load"`
 	Title  string               `json:"title"`
 	Unit   string               `json:"unit"`
-	Values map[string][]float64 `json:"values"` // by peer, in the order of the rounds
-	Errors map[string]string    `json:"errors,omitempty"`
+	Values map[string][]float64 `json:"values"`           // by peer, in the order of the rounds
+	Errors map[string][]string  `json:"errors,omitempty"` // of the rounds that gave no figure
 	Goals  []result             `json:"goals"`
 	goals  []goal
 }
@@ -60,18 +63,19 @@ func newReport(b *bench) *report {
 // add makes the rows of a measurement.
 func (r *report) add(m measurement) (rows []*row) {
 	for _, f := range m.figures {
-		rows = append(rows, &row{Name: m.name, Title: f.title, Unit: f.unit, Values: map[string][]float64{}, Errors: map[string]string{}, goals: f.goals})
+		rows = append(rows, &row{Name: m.name, Title: f.title, Unit: f.unit, Values: map[string][]float64{}, Errors: map[string][]string{}, goals: f.goals})
 	}
 	r.Rows = append(r.Rows, rows...)
 	return rows
 }
 
-func (w *row) failed(peer string) bool { return w.Errors[peer] != "" }
+// failed tells that a peer is not to be asked again.
+func (w *row) failed(peer string) bool { return len(w.Errors[peer]) >= maxErrors }
 
 // add takes in the i-th of values, or the error that there is instead.
 func (w *row) add(peer string, values []float64, i int, err error) {
 	if err != nil {
-		w.Errors[peer] = err.Error()
+		w.Errors[peer] = append(w.Errors[peer], err.Error())
 		return
 	}
 	w.Values[peer] = append(w.Values[peer], values[i])
@@ -121,7 +125,7 @@ func (w *row) String() string {
 		if v := w.Values[p.name]; len(v) > 0 {
 			text += fmt.Sprintf(" %s %s;", p.name, number(median(v)))
 		}
-		if e := w.Errors[p.name]; e != "" {
+		for _, e := range w.Errors[p.name] {
 			text += fmt.Sprintf(" %s: %s;", p.name, e)
 		}
 	}
@@ -154,8 +158,8 @@ func (r *report) writeTable(out io.Writer) error {
 	}
 	for _, w := range r.Rows {
 		for _, p := range r.Peers {
-			if w.failed(p) {
-				r.Notes = append(r.Notes, fmt.Sprintf("%s: %s: %s", w.Title, p, w.Errors[p]))
+			if e := w.Errors[p]; len(e) > 0 {
+				r.Notes = append(r.Notes, fmt.Sprintf("%s: %s: %d rounds without a figure: %s", w.Title, p, len(e), e[0]))
 			}
 		}
 	}
@@ -164,10 +168,7 @@ func (r *report) writeTable(out io.Writer) error {
 }
 
 func (w *row) cell(peer string) string {
-	switch {
-	case w.failed(peer):
-		return "failed"
-	case len(w.Values[peer]) == 0:
+	if len(w.Values[peer]) == 0 {
 		return "-"
 	}
 	return number(median(w.Values[peer]))
