@@ -90,6 +90,7 @@ var rules = []rule{
 	{"github.com/spf13/cobra", []string{"cmd", "internal/mpdnsd"}, true, "only commands have flags"},
 	{"github.com/pelletier/go-toml", []string{"internal/mpdnsd/config"}, true, "the configuration file has one reader"},
 	{"github.com/prometheus", []string{"internal/mpdnsd/metrics"}, true, "the daemon's figures have one room that knows their format"},
+	{"github.com/redis", []string{"internal/mpdnsd/verdicts"}, true, "other machines are told of in one room"},
 	{module + "/cmd", nil, true, "nothing imports a command"},
 	{module + "/dialer", []string{"dialer", "cmd", "internal/mpdnsd", "bench"}, true, "the dialer uses the resolver, never the reverse"},
 	{module + "/resolver", []string{"resolver", "dialer", "cmd", "internal/mpdnsd", "bench"}, true, "the resolver stands above the shared rooms"},

@@ -33,7 +33,3 @@ func (c *Cache) LoadFile(path string, now time.Time) (int, error) {
 	}
 	return n, nil
 }
-
-// SetAside renames a damaged file so that it can be looked at and is not read again; an older one that
-// was set aside makes room. It returns the new name.
-func SetAside(path string) (string, error) { return atomicfile.SetAside(path) }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/atomicfile"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
@@ -148,7 +149,7 @@ func TestSaveFile(t *testing.T) {
 	if _, err := c.LoadFile(path, start); !errors.Is(err, ErrDamaged) {
 		t.Errorf("damaged: %v", err)
 	}
-	aside, err := SetAside(path)
+	aside, err := atomicfile.SetAside(path)
 	if _, again := c.LoadFile(path, start); err != nil || !errors.Is(again, fs.ErrNotExist) {
 		t.Errorf("set aside as %s: %v, %v", aside, err, again)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
 	figures "github.com/af-multipath/mpresolve/internal/mpdnsd/metrics"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
@@ -265,6 +266,17 @@ func (a *admin) Upstreams(ctx context.Context) (u control.Upstreams, err error) 
 // Lookup implements control.Daemon.
 func (a *admin) Lookup(ctx context.Context, name dnswire.Name) (h control.Held, err error) {
 	return h, a.do(ctx, func() { h = held(a.d.cache, name, time.Now()) })
+}
+
+// Verdicts implements control.Daemon.
+func (a *admin) Verdicts(_ context.Context, name string) (v control.Verdicts, err error) {
+	if name != "" {
+		name = verdicts.Name(name)
+	}
+	v.Verdicts = []control.Verdict{}
+	all, more := a.d.verdicts.remembered(name, time.Now(), control.MaxVerdicts)
+	v.Verdicts, v.Truncated = append(v.Verdicts, all...), more
+	return v, nil
 }
 
 // Flush implements control.Daemon.

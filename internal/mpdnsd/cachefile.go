@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/atomicfile"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 )
 
@@ -23,7 +24,7 @@ func (d *daemon) loadCache(set *setup) {
 		d.log.Info("cache file: none yet", "file", file)
 		return
 	case errors.Is(err, dnscache.ErrDamaged):
-		aside, asideErr := dnscache.SetAside(file)
+		aside, asideErr := atomicfile.SetAside(file)
 		d.log.Warn("cache file: set aside, the cache begins empty", "file", file, "error", err, "as", aside, "failure", asideErr)
 		return
 	case err != nil:

@@ -70,7 +70,7 @@ func ctlCommand() *cobra.Command {
 		ctlShow(c, "stats", "Show what the daemon holds and has done", (*control.Client).Stats, writeStats),
 		ctlShow(c, "upstreams", "Show whom the daemon asks", (*control.Client).Upstreams, writeUpstreams),
 		ctlShow(c, "version", "Show which program answers", (*control.Client).Version, writeVersion),
-		ctlLookup(c), ctlFlush(c), ctlReload(c),
+		ctlLookup(c), ctlVerdicts(c), ctlFlush(c), ctlReload(c),
 	)
 	return cmd
 }

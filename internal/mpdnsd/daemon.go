@@ -41,7 +41,8 @@ type daemon struct {
 	// memoryBefore is the Go runtime's memory limit before the daemon set its own;
 	// 0 where it has not.
 	memoryBefore int64
-	paths        *pathBroker                           // nil where it is off
+	paths        *pathBroker // nil where it is off
+	verdicts     *pathVerdicts
 	handed       []netip.AddrPort                      // where the service manager opened sockets for questions
 	listeners    map[netip.AddrPort][]*server.Listener // by the address configured, which several may share if its port is 0
 }
@@ -66,6 +67,9 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	d.limitFiles(&set.config)
 	handed, others, err := d.takeHanded(set)
 	if err != nil {
+		return err
+	}
+	if err := d.openVerdicts(set); err != nil {
 		return err
 	}
 	s := set.config.Server
@@ -137,7 +141,7 @@ func (d *daemon) openPaths(set *setup, files []*os.File) error {
 	case err != nil:
 		return fmt.Errorf("service manager: %w", err)
 	case set.config.Paths.Enabled:
-		d.paths, err = openPaths(set, handed, d.log)
+		d.paths, err = openPaths(set, handed, d.verdicts, d.log)
 		return err
 	case handed != nil:
 		_ = handed.Close() // not served
@@ -164,6 +168,7 @@ func (d *daemon) shutdown() {
 	}
 	d.cached.Close()
 	d.saveCache()
+	d.verdicts.store.Close()
 	d.unlimitMemory()
 }
 
@@ -184,6 +189,8 @@ func (d *daemon) source(set *setup) *server.Source {
 		// the reply to another like it is put there would else be asked again.
 		Upstream: upstream.Coalesce(d.cached),
 		Pair:     c.Cache.Pair,
+		Verdicts: d.verdicts.store.Memory(),
+		Recall:   d.verdicts.store.Recall,
 	}
 	if c.Cache.Prefetch {
 		s.Refresh = d.cached.Refresh
@@ -336,8 +343,8 @@ func (d *daemon) applyReload() error {
 	if set.config.Server != old.Server || !slices.Equal(set.config.Allow, old.Allow) {
 		d.log.Warn("reload: allow and the settings of [server] need a restart")
 	}
-	if set.config.Control != old.Control || set.config.Metrics != old.Metrics || set.config.LogQueries != old.LogQueries {
-		d.log.Warn("reload: the settings of [control] and [metrics], and log.queries, need a restart")
+	if set.config.Control != old.Control || set.config.Metrics != old.Metrics || set.config.LogQueries != old.LogQueries || set.config.Verdicts != old.Verdicts {
+		d.log.Warn("reload: the settings of [verdicts], [control] and [metrics], and log.queries, need a restart")
 	}
 	if d.paths != nil {
 		d.paths.reload(set)

@@ -22,7 +22,8 @@ import (
 // manager a service for all others.
 type pathBroker struct {
 	config  config.Paths // in effect
-	group   int          // of the socket; negative: the process's
+	memory  broker.Memory
+	group   int // of the socket; negative: the process's
 	log     *slog.Logger
 	manager mptcp.PathManager
 	service *paths.Service    // nil where the namespace is left alone
@@ -36,9 +37,9 @@ type pathBroker struct {
 // openPaths begins to serve. handed is the service manager's socket, which is
 // used in place of the configured one; nil if there is none. What can be refused
 // for want of a right comes before what changes the machine.
-func openPaths(set *setup, handed *net.UnixListener, log *slog.Logger) (*pathBroker, error) {
+func openPaths(set *setup, handed *net.UnixListener, memory broker.Memory, log *slog.Logger) (*pathBroker, error) {
 	b := &pathBroker{
-		config: set.config.Paths, group: set.group, log: log,
+		config: set.config.Paths, memory: memory, group: set.group, log: log,
 		socket: handed, handed: handed != nil, cancel: func() {},
 	}
 	if err := b.open(); err != nil {
@@ -78,7 +79,7 @@ func (b *pathBroker) open() (err error) {
 
 // brokerConfig has what is brought to the broker left to its owner.
 func (b *pathBroker) brokerConfig() broker.Config {
-	c := broker.Config{Manager: b.manager, Limits: b.config.Limits, Allow: b.config.Allow, Log: b.log, Memory: newPathVerdicts()}
+	c := broker.Config{Manager: b.manager, Limits: b.config.Limits, Allow: b.config.Allow, Log: b.log, Memory: b.memory}
 	if b.service != nil {
 		c.Owner = b.service
 	}

@@ -1,12 +1,19 @@
 package mpdnsd
 
 import (
+	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/hostid"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 )
 
 const (
@@ -20,23 +27,42 @@ const (
 // pathVerdicts is the memory of the broker: what was proven, for all programs,
 // and what each user's programs say, for that user.
 type pathVerdicts struct {
-	proven *hostid.Memory
+	store *verdicts.Store // what was proven
 
 	mu    sync.Mutex // guards hints
 	hints map[uint32]*hostid.Memory
 }
 
-func newPathVerdicts() *pathVerdicts {
-	return &pathVerdicts{proven: hostid.NewMemory(0), hints: make(map[uint32]*hostid.Memory)}
+func newPathVerdicts(s *verdicts.Store) *pathVerdicts {
+	return &pathVerdicts{store: s, hints: make(map[uint32]*hostid.Memory)}
+}
+
+// stateEnv is the folder that the service manager gives (systemd.exec(5)), or
+// several with colons between them.
+const stateEnv = "STATE_DIRECTORY"
+
+// openVerdicts makes the memory of verdicts, with what an earlier run has left.
+func (d *daemon) openVerdicts(set *setup) error {
+	c := verdicts.Config{File: set.config.Verdicts.File, Redis: set.config.Verdicts.Redis, Log: d.log}
+	if dir, _, _ := strings.Cut(os.Getenv(stateEnv), ":"); c.File == "" && dir != "" {
+		c.File = filepath.Join(dir, "verdicts")
+	}
+	store, err := verdicts.Open(c)
+	if err != nil {
+		return err
+	}
+	d.verdicts = newPathVerdicts(store)
+	return nil
 }
 
 // Record is [broker.Memory].Record.
 func (v *pathVerdicts) Record(f broker.Finding) {
-	m := v.proven
-	if !f.Proven {
-		m = v.ofUser(f.UID)
+	name, outcome := verdicts.Name(f.Name), outcomeOf(f.Outcome)
+	if f.Proven {
+		v.store.Prove(name, f.First, f.Addr, outcome, f.Time)
+		return
 	}
-	m.Record(f.Name, f.First, f.Addr, outcomeOf(f.Outcome), f.Time)
+	v.ofUser(f.UID).Record(name, f.First, f.Addr, outcome, f.Time)
 }
 
 // ofUser returns the memory of a user's hints.
@@ -58,12 +84,16 @@ func (v *pathVerdicts) ofUser(uid uint32) *hostid.Memory {
 }
 
 // LookUp is [broker.Memory].LookUp: a proof stands above a hint. Outcomes that
-// say nothing of the host are kept, but not told.
+// say nothing of the host are kept, but not told. What other machines know is asked
+// for where there is no proof, and told next time.
 func (v *pathVerdicts) LookUp(name string, first, addr netip.Addr, uid uint32) (broker.Finding, bool) {
-	if f, ok := lookUpIn(v.proven, name, first, addr); ok {
-		f.Proven = true
+	dialled := name
+	name = verdicts.Name(dialled)
+	if f, ok := lookUpIn(v.store.Memory(), name, first, addr); ok {
+		f.Name, f.Proven = dialled, true
 		return f, true
 	}
+	v.store.Fetch(name, []netip.Addr{first, addr})
 	v.mu.Lock()
 	m := v.hints[uid]
 	v.mu.Unlock()
@@ -71,7 +101,7 @@ func (v *pathVerdicts) LookUp(name string, first, addr netip.Addr, uid uint32) (
 		return broker.Finding{}, false
 	}
 	f, ok := lookUpIn(m, name, first, addr)
-	f.UID = uid
+	f.Name, f.UID = dialled, uid
 	return f, ok
 }
 
@@ -92,6 +122,35 @@ func lookUpIn(m *hostid.Memory, name string, first, addr netip.Addr) (broker.Fin
 		return f, true
 	}
 	return broker.Finding{}, false
+}
+
+// remembered lists what is kept of a name, or with "" of all names: what was proven
+// first, then each user's hints; at most limit pairs, and whether there are more.
+func (v *pathVerdicts) remembered(name string, now time.Time, limit int) (all []control.Verdict, more bool) {
+	add := func(m *hostid.Memory, uid *uint32) {
+		for _, r := range m.Remembered(name, now, limit+1-len(all)) {
+			all = append(all, verdictView(r, uid, now))
+		}
+	}
+	add(v.store.Memory(), nil)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, uid := range slices.Sorted(maps.Keys(v.hints)) {
+		add(v.hints[uid], &uid)
+	}
+	return all[:min(len(all), limit)], len(all) > limit
+}
+
+// verdictView is a pair as the control socket shows it.
+func verdictView(r hostid.Remembered, uid *uint32, now time.Time) control.Verdict {
+	v := control.Verdict{
+		Name: r.Name, A: r.A.String(), B: r.B.String(), UID: uid, Verdict: r.Verdict().String(),
+		Last: r.Last.String(), LastAgeMS: now.Sub(r.Settled).Milliseconds(), PauseMS: max(0, r.Resumes.Sub(now).Milliseconds()),
+	}
+	if r.Proof != hostid.NotTried {
+		v.Outcome, v.AgeMS, v.ExpiresMS = r.Proof.String(), now.Sub(r.Proven).Milliseconds(), r.Expires.Sub(now).Milliseconds()
+	}
+	return v
 }
 
 // outcomeOf is the broker's outcome in the terms of hostid.

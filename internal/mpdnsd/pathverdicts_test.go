@@ -2,16 +2,24 @@ package mpdnsd
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/broker"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 )
 
 // TestPathVerdicts: a proof is everybody's and stands above hints, which are
 // their user's and bounded.
 func TestPathVerdicts(t *testing.T) {
-	v := newPathVerdicts()
+	store, err := verdicts.Open(verdicts.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	v := newPathVerdicts(store)
 	first, addr, third := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3")
 	now := time.Now()
 	record := func(uid uint32, a netip.Addr, o broker.Outcome, proven bool, at time.Time) {
@@ -42,5 +50,69 @@ func TestPathVerdicts(t *testing.T) {
 	}
 	if len(v.hints) != maxHintUsers {
 		t.Errorf("the hints of %d users are kept", len(v.hints))
+	}
+}
+
+// TestVerdictNames: a client's spelling of a name, with a port or without, is the same
+// name, and that of the MULTIPATH answer.
+func TestVerdictNames(t *testing.T) {
+	store, err := verdicts.Open(verdicts.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	v := newPathVerdicts(store)
+	first, addr := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
+	v.Record(broker.Finding{Name: "WWW.example:443", First: first, Addr: addr, Outcome: broker.Joined, Proven: true, Time: time.Now()})
+	for _, name := range []string{"www.Example", "www.example.", "WWW.example:443", "www.example.:80"} {
+		if f, ok := v.LookUp(name, first, addr, 9); !ok || f.Name != name || !f.Proven {
+			t.Errorf("%s: %+v, %v", name, f, ok)
+		}
+	}
+	if _, ok := v.LookUp("example:443", first, addr, 9); ok {
+		t.Error("known under another name")
+	}
+	if e := store.Memory().Evidence("www.example.", []netip.Addr{addr, first}, time.Now()); len(e) != 1 {
+		t.Errorf("the MULTIPATH answer has %v", e)
+	}
+}
+
+// TestWriteVerdicts: what was proven, whose hints there are, and how it is shown.
+func TestWriteVerdicts(t *testing.T) {
+	store, err := verdicts.Open(verdicts.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	v := newPathVerdicts(store)
+	now := time.Now()
+	record := func(name, addr string, o broker.Outcome, proven bool, uid uint32, age time.Duration) {
+		v.Record(broker.Finding{
+			Name: name, First: netip.MustParseAddr("192.0.2.1"), Addr: netip.MustParseAddr(addr), Outcome: o, Proven: proven, UID: uid, Time: now.Add(-age),
+		})
+	}
+	record("www.example", "2001:db8::1", broker.Joined, true, 0, time.Hour)
+	record("www.example", "2001:db8::2", broker.Announced, true, 0, time.Minute)
+	record("www.example", "2001:db8::2", broker.TimedOut, true, 0, time.Second)
+	record("a..b\x1b[1m", "192.0.2.2", broker.OtherHost, false, 1000, time.Minute)
+	record("www.example", "192.0.2.3", broker.Refused, false, 7, time.Minute)
+	show := func(name string, limit int) string {
+		all, more := v.remembered(name, now, limit)
+		var b strings.Builder
+		writeVerdicts(&b, control.Verdicts{Verdicts: all, Truncated: more})
+		return b.String()
+	}
+	want := `www.example.
+  192.0.2.1    2001:db8::2  same       announced by the peer, age 1m0s, expires in 59m0s; last timed out, age 1s; not tried for 1m59s
+  192.0.2.1    2001:db8::1  same       joined, age 1h0m, expires in 23h0m
+  192.0.2.1    192.0.2.3    unknown    last refused, age 1m0s; not tried for 9m0s; says uid 7
+"a..b\x1b[1m"
+  192.0.2.1    192.0.2.2    different  other MPTCP host, age 1m0s, expires in 59m0s; not tried for 59m0s; says uid 1000
+`
+	if got := show("", 9); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := show("www.example.", 2); !strings.HasSuffix(got, "\nthere are more than 1024\n") || strings.Contains(got, "uid") {
+		t.Errorf("got\n%s", got)
 	}
 }

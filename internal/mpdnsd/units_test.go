@@ -56,7 +56,7 @@ var unitKeys = map[string]string{
 	"Install": "WantedBy",
 	"Socket":  "ListenDatagram ListenStream ListenSequentialPacket SocketMode BindIPv6Only FileDescriptorName RemoveOnStop Service",
 	"Service": `Type NotifyAccess ExecStart ExecReload Restart RestartSec TimeoutStopSec WatchdogSec LimitNOFILE
-		DynamicUser RuntimeDirectory RuntimeDirectoryPreserve CacheDirectory UMask AmbientCapabilities CapabilityBoundingSet
+		DynamicUser RuntimeDirectory RuntimeDirectoryPreserve CacheDirectory StateDirectory UMask AmbientCapabilities CapabilityBoundingSet
 		NoNewPrivileges RestrictAddressFamilies SystemCallArchitectures SystemCallFilter SystemCallErrorNumber ProtectSystem
 		ProtectHome ProtectClock ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules
 		ProtectKernelTunables ProtectProc PrivateDevices PrivateTmp LockPersonality MemoryDenyWriteExecute RemoveIPC

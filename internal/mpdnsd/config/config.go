@@ -114,6 +114,7 @@ type Config struct {
 	Multipath    Multipath
 	Server       Server
 	Paths        Paths
+	Verdicts     Verdicts
 	Control      Control
 	// Metrics is where Prometheus is answered; the zero value: nowhere.
 	Metrics  netip.AddrPort
@@ -202,6 +203,12 @@ type Paths struct {
 	Limits  broker.Limits
 }
 
+// Verdicts is where it is kept which addresses are one host.
+type Verdicts struct {
+	File  string // empty: one in the service manager's state directory, if that is set
+	Redis string // the URL of a server shared with other machines; empty: none
+}
+
 // Control is the socket of `mpdnsd ctl`.
 type Control struct {
 	Socket string      // absolute, or relative to the working directory; empty: none
@@ -280,7 +287,7 @@ func Load(file string) (Config, error) {
 	for i := range c.Zones {
 		c.Zones[i].File = within(dir, c.Zones[i].File)
 	}
-	for _, file := range []*string{&c.Hosts.File, &c.Cache.File, &c.Paths.Socket, &c.Control.Socket} {
+	for _, file := range []*string{&c.Hosts.File, &c.Cache.File, &c.Verdicts.File, &c.Paths.Socket, &c.Control.Socket} {
 		if *file != "" {
 			*file = within(dir, *file)
 		}

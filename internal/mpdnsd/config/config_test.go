@@ -99,6 +99,9 @@ requests = 20
 burst = 30
 hello_timeout = "1s"
 write_timeout = "3s"
+[verdicts]
+file = "verdicts"
+redis = "rediss://u:p@redis.example/2"
 [control]
 socket = "run/control.sock"
 mode = "0660"
@@ -138,6 +141,7 @@ func TestParse(t *testing.T) {
 		},
 		Strategy: Rotate, Timeout: 1500 * time.Millisecond, Attempts: 3, TCP: true,
 	}
+	want.Verdicts = Verdicts{File: "verdicts", Redis: "rediss://u:p@redis.example/2"}
 	want.Cache.Pair, want.Cache.Prefetch, want.Cache.File = false, false, "cache"
 	want.Cache.MaxStale, want.Cache.NoCut = time.Hour, true
 	want.Cache.MaxOctets = 64 << 20
@@ -210,12 +214,12 @@ func TestErrors(t *testing.T) {
 			`f.toml:7:1: upstream.attempts: 9 is not from 1 to 5`,
 			`f.toml:8:26: upstream.servers: "a" is no ADDRESS[:PORT] of a server, such as 192.0.2.53 or [2001:db8::53]:5353`,
 			`f.toml:8:31: upstream.servers: want an address in quotes`,
-			`f.toml:9:2: extra: unknown table ([forward], [zone], cache, control, hosts, log, metrics, multipath, paths, server, upstream)`,
+			`f.toml:9:2: extra: unknown table ([forward], [zone], cache, control, hosts, log, metrics, multipath, paths, server, upstream, verdicts)`,
 			`f.toml:12:1: multipath.type: 1 is not from 65280 to 65534`,
 		}},
 		{"zone", "[[zone]]\norigin = \"a..b\"\n[[zone]]\n[zone.x]\n", []string{
 			`f.toml:2:1: zone.origin: name "a..b": label 2: empty label`,
-			`f.toml:4:2: zone.x: unknown table ([forward], [zone], cache, control, hosts, log, metrics, multipath, paths, server, upstream)`,
+			`f.toml:4:2: zone.x: unknown table ([forward], [zone], cache, control, hosts, log, metrics, multipath, paths, server, upstream, verdicts)`,
 		}},
 		{"forward", "[[forward]]\nzone = \"a..b\"\nservers = []\nstrategy = \"fast\"\n[forward.x]\n", []string{
 			`f.toml:2:1: forward.zone: name "a..b": label 2: empty label`,

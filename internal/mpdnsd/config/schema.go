@@ -17,6 +17,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 )
 
 // The arrays of tables.
@@ -99,6 +100,9 @@ func schema() map[string]setter {
 		"paths.burst":            func(c *Config, v value) { c.Paths.Limits.Burst = int(v.integer(1, MaxPathRequests)) },
 		"paths.hello_timeout":    func(c *Config, v value) { c.Paths.Limits.HelloTimeout = v.duration(MinPathTimeout, MaxPathTimeout) },
 		"paths.write_timeout":    func(c *Config, v value) { c.Paths.Limits.WriteTimeout = v.duration(MinPathTimeout, MaxPathTimeout) },
+
+		"verdicts.file":  func(c *Config, v value) { c.Verdicts.File, _ = v.text("the name of a file") },
+		"verdicts.redis": func(c *Config, v value) { c.Verdicts.Redis = v.redis() },
 
 		"control.socket": func(c *Config, v value) { c.Control.Socket = v.socket() },
 		"control.mode":   func(c *Config, v value) { c.Control.Mode = v.mode() },
@@ -265,6 +269,18 @@ func (v value) secret() string {
 	s, ok := v.text("32 hexadecimal digits in quotes")
 	if ok && s != "" && (Server{CookieSecret: s}).Cookie() == nil {
 		v.fail("want 32 hexadecimal digits, such as openssl rand -hex 16 gives")
+	}
+	return s
+}
+
+// redis reads the URL of a server. It is not repeated in an error.
+func (v value) redis() string {
+	s, ok := v.text("the URL of a server")
+	if !ok || s == "" {
+		return ""
+	}
+	if err := verdicts.CheckURL(s); err != nil {
+		v.fail("%v", err)
 	}
 	return s
 }

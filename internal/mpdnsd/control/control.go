@@ -4,6 +4,7 @@
 //
 //	GET  /version  GET /stats  GET /upstreams
 //	GET  /lookup?name=NAME
+//	GET  /verdicts[?name=NAME]
 //	POST /flush?all=1 | ?name=NAME | ?zone=NAME
 //	POST /reload
 //
@@ -46,6 +47,9 @@ type Daemon interface {
 	Upstreams(ctx context.Context) (Upstreams, error)
 	// Lookup lists what the cache holds of a name, MaxEntries at most.
 	Lookup(ctx context.Context, name dnswire.Name) (Held, error)
+	// Verdicts lists what is remembered of a name, or with "" of all names,
+	// MaxVerdicts at most.
+	Verdicts(ctx context.Context, name string) (Verdicts, error)
 	Flush(ctx context.Context, s Scope) (Flushed, error)
 	// Reload reads configuration and zones again; its error says what is wrong
 	// with them.

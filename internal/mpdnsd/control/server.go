@@ -71,6 +71,7 @@ func (s *Server) handler() http.Handler {
 	handle("GET /stats", func(r *http.Request) (any, error) { return s.daemon.Stats(r.Context()) })
 	handle("GET /upstreams", func(r *http.Request) (any, error) { return s.daemon.Upstreams(r.Context()) })
 	handle("GET /lookup", s.lookup)
+	handle("GET /verdicts", s.verdicts)
 	handle("POST /flush", s.flush)
 	handle("POST /reload", func(r *http.Request) (any, error) { return struct{}{}, s.daemon.Reload(r.Context()) })
 	return mux
