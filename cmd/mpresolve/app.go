@@ -92,12 +92,22 @@ try the addresses, with the reason for each place.
 NAME may be a name or an address, with a port or without. @ADDR among the names
 is short for --server ADDR.
 
-Exit codes: 0 found, 1 not found, 2 usage, 3 could not ask.`
+The addresses of a name need not be one host. --explain shows what look-ups say of
+it: for each two addresses, those with the same evidence together, the verdict, the
+probability of one host, and each reason with its log-odds and for how long it
+counts. --probe proves it: it connects to PORT with Multipath TCP, offers the other
+addresses to the connection, and closes it without having sent data.
+
+Exit codes: 0 found (and with --probe every address proven), 1 not found, 2 usage,
+3 could not ask, or --probe could not tell.`
 
 const rootExample = `  mpresolve www.example.net
   mpresolve www.example.net:443 --json
   mpresolve @192.0.2.53 www.example.net --type MX --type TXT
   mpresolve -f names.txt --short
+  mpresolve --explain www.example.net
+  mpresolve --probe www.example.net:443
+  mpresolve probe-file names.txt
   mpresolve dial www.example.net:443
   mpresolve doctor
   mpresolve demo`

@@ -10,11 +10,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"github.com/af-multipath/mpresolve/internal/broker"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/resolver"
 )
 
@@ -29,6 +33,9 @@ type lookupFlags struct {
 	https   bool
 	noHosts bool
 	graph   string
+	explain bool
+	probe   bool
+	broker  string
 }
 
 func (f *lookupFlags) register(cmd *cobra.Command) {
@@ -40,13 +47,26 @@ func (f *lookupFlags) register(cmd *cobra.Command) {
 	flags.BoolVarP(&f.hex, "hex", "x", false, "print the octets of the AF_MULTIPATH record")
 	flags.StringVar(&f.graph, "graph", "", "also draw the hosts and their addresses into `FILE`, as .svg or .dot")
 	flags.BoolVar(&f.https, "https", false, "ask for HTTPS records too")
+	flags.BoolVarP(&f.explain, "explain", "e", false, "show what speaks for and against each two addresses being one host; asks for HTTPS records and reverse names too")
+	flags.BoolVarP(&f.probe, "probe", "p", false, "prove which addresses are one host by joining them; wants NAME:PORT")
+	f.registerBroker(cmd)
+}
+
+// registerBroker adds the flag that says who adds subflows.
+func (f *lookupFlags) registerBroker(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.broker, "broker", "", "`SOCKET` of the path broker that --probe joins by, or off (default: "+broker.DefaultPath+")")
 }
 
 // registerServers adds the flags that say whom to ask.
 func (f *lookupFlags) registerServers(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&f.timeout, "timeout", 0, "wait this long for an answer to one try (default: the system's, 5s)")
+	f.registerSources(cmd)
+}
+
+// registerSources adds those that also go without a time-out of one try.
+func (f *lookupFlags) registerSources(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.servers, "server", nil, "ask `ADDR[:PORT]` instead of the system's servers (repeatable)")
-	flags.DurationVar(&f.timeout, "timeout", 0, "wait this long for an answer to one try (default: the system's, 5s)")
 	flags.BoolVar(&f.noHosts, "no-hosts", false, "do not read the hosts file")
 }
 
@@ -63,7 +83,8 @@ func (f *lookupFlags) resolver() (*resolver.Resolver, error) {
 	return &resolver.Resolver{
 		Servers: f.servers,
 		Timeout: f.timeout,
-		HTTPS:   f.https,
+		HTTPS:   f.https || f.explain,
+		Reverse: f.explain,
 		NoHosts: f.noHosts,
 		WaitAll: true,
 	}, nil
@@ -110,7 +131,7 @@ func (a *app) lookup(ctx context.Context, f lookupFlags, args []string) error {
 		if i > 0 && !a.json && !f.short {
 			fmt.Fprintln(a.stdout)
 		}
-		view, err := lookupOne(ctx, r, target, f.types)
+		view, err := lookupOne(ctx, r, target, &f)
 		views = append(views, view)
 		if printErr := a.printLookup(view, f, st); printErr != nil {
 			return &exitError{code: exitFailed, err: printErr}
@@ -142,6 +163,9 @@ func (a *app) printLookup(view lookupView, f lookupFlags, st style) error {
 		writeShort(a.stdout, view)
 	default:
 		writeLookup(a.stdout, view, st)
+		if f.explain && len(view.Addresses) > 0 {
+			writeExplanation(a.stdout, view, time.Now(), st)
+		}
 		if f.hex && len(view.Addresses) > 0 {
 			fmt.Fprintf(a.stdout, "\n")
 			writeRecordHex(a.stdout, view)
@@ -153,8 +177,12 @@ func (a *app) printLookup(view lookupView, f lookupFlags, st style) error {
 // hintOf returns the one thing to try that an error carries, or "".
 func hintOf(err error) string {
 	var e *resolver.Error
-	if errors.As(err, &e) {
+	var exit *exitError
+	switch {
+	case errors.As(err, &e):
 		return e.Hint
+	case errors.As(err, &exit):
+		return exit.hint
 	}
 	return ""
 }
@@ -192,11 +220,14 @@ func (a *app) targets(f *lookupFlags, args []string) ([]target, error) {
 		targets = append(targets, t)
 	}
 	if f.file != "" {
-		more, err := a.readTargets(f.file)
+		more, err := a.readTargets(f.file, f.probe)
 		if err != nil {
 			return nil, err
 		}
 		targets = append(targets, more...)
+	}
+	if i := slices.IndexFunc(targets, func(t target) bool { return t.port == 0 }); f.probe && i >= 0 {
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf("--probe %q: no port to connect to", targets[i].name), hint: "try: mpresolve --probe " + targets[i].name + ":443"}
 	}
 	if len(targets) == 0 {
 		return nil, &exitError{code: exitUsage, err: errors.New("no name given"), hint: "try: mpresolve www.example.net, or mpresolve --help"}
@@ -205,7 +236,7 @@ func (a *app) targets(f *lookupFlags, args []string) ([]target, error) {
 }
 
 // readTargets reads names, one a line; blank lines and # comments are passed over.
-func (a *app) readTargets(file string) ([]target, error) {
+func (a *app) readTargets(file string, wantPort bool) ([]target, error) {
 	input := a.stdin
 	if file != "-" {
 		opened, err := os.Open(file)
@@ -215,11 +246,13 @@ func (a *app) readTargets(file string) ([]target, error) {
 		defer opened.Close()
 		input = opened
 	}
-	return scanTargets(input, file)
+	return scanTargets(input, file, wantPort)
 }
 
-func scanTargets(input io.Reader, file string) ([]target, error) {
+// scanTargets reads all lines, and reports all that are malformed.
+func scanTargets(input io.Reader, file string, wantPort bool) ([]target, error) {
 	var targets []target
+	var malformed []error
 	lines := bufio.NewScanner(input)
 	for number := 1; lines.Scan(); number++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")
@@ -227,15 +260,42 @@ func scanTargets(input io.Reader, file string) ([]target, error) {
 			continue
 		}
 		t, err := parseTarget(text)
+		if err == nil {
+			err = t.check(wantPort)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", file, number, err)
+			malformed = append(malformed, fmt.Errorf("%s:%d: %w", file, number, err))
 		}
 		targets = append(targets, t)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, &exitError{code: exitFailed, err: fmt.Errorf("reading names from %s: %w", file, err)}
 	}
+	if len(malformed) > 0 {
+		return nil, &exitError{code: exitUsage, err: errors.Join(malformed...)}
+	}
 	return targets, nil
+}
+
+// check finds what can be wrong with a target before it is looked up. Names in
+// other letters than ASCII are left to the look-up.
+func (t target) check(wantPort bool) error {
+	if wantPort && t.port == 0 {
+		return usageError("%q: no port; write NAME:PORT", t.name)
+	}
+	if _, err := netip.ParseAddr(t.name); err == nil {
+		return nil
+	}
+	if strings.ContainsFunc(t.name, unicode.IsSpace) {
+		return usageError("%q: one name a line", t.name)
+	}
+	if strings.ContainsFunc(t.name, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return nil
+	}
+	if _, err := dnswire.ParseName(t.name); err != nil {
+		return usageError("%q: %w", t.name, err)
+	}
+	return nil
 }
 
 // parseTarget splits NAME[:PORT]. An IPv6 address needs brackets when a port

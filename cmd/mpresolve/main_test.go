@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +44,7 @@ func TestScripts(t *testing.T) {
 
 // script is the DNS of the tests.
 func script() dnstest.Script {
-	zone := dnstest.Zone(
+	zone := dnstest.Zone(append(poolRecords(),
 		"www.example.net. 300 IN CNAME lb.example.net.",
 		"lb.example.net. 287 IN AAAA 2001:db8:1::10",
 		"lb.example.net. 287 IN AAAA 2001:db8:2::10",
@@ -53,7 +56,11 @@ func script() dnstest.Script {
 		"mail.example.net. 60 IN A 192.0.2.25",
 		"local.example.net. 60 IN A 127.0.0.1",
 		"greeter.example.net. 60 IN A 192.0.2.10",
-	)
+		"twin.example.net. 60 IN A 192.0.2.20",
+		"twin.example.net. 60 IN AAAA 2001:db8::20",
+		reverseName("192.0.2.20")+" 60 IN PTR twin.example.net.",
+		reverseName("2001:db8::20")+" 60 IN PTR twin.example.net.",
+	)...)
 	failing := func(q dnstest.Query) bool {
 		return strings.HasPrefix(strings.ToLower(q.Name), "half.") && q.Type == "AAAA"
 	}
@@ -62,6 +69,34 @@ func script() dnstest.Script {
 	half = dnstest.Overlay(half, failing, dnstest.Always(dnstest.Action{RCode: 2}))
 	return dnstest.Overlay(half, func(q dnstest.Query) bool { return strings.HasPrefix(q.Name, "broken.") },
 		dnstest.Always(dnstest.Action{RCode: 2}))
+}
+
+// poolRecords are a name with twenty addresses: ten numbered hosts, each with one
+// of both families.
+func poolRecords() []string {
+	var records []string
+	for i := range 10 {
+		host, four, six := fmt.Sprintf("web%d.example.net.", i), fmt.Sprintf("192.0.2.%d", 100+i), fmt.Sprintf("2001:db8::%d", 100+i)
+		for _, owner := range []string{"pool.example.net.", host} {
+			records = append(records, owner+" 60 IN A "+four, owner+" 60 IN AAAA "+six)
+		}
+		for _, addr := range []string{four, six} {
+			records = append(records, reverseName(addr)+" 60 IN PTR "+host)
+		}
+	}
+	return records
+}
+
+// reverseName is the name under which the PTR records of an address are (RFC 1035
+// section 3.5, RFC 3596 section 2.5).
+func reverseName(addr string) string {
+	a := netip.MustParseAddr(addr)
+	labels, zone := strings.Split(a.String(), "."), "in-addr.arpa."
+	if a.Is6() {
+		labels, zone = strings.Split(strings.ReplaceAll(a.StringExpanded(), ":", ""), ""), "ip6.arpa."
+	}
+	slices.Reverse(labels)
+	return strings.Join(labels, ".") + "." + zone
 }
 
 // startGreeter answers every connection with a line and then echoes.

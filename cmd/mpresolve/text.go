@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/af-multipath/mpresolve/mpaddr"
@@ -32,6 +33,7 @@ func writeLookup(w io.Writer, view lookupView, st style) {
 		fmt.Fprintf(w, "  %-5s %s: %s\n", "left", d.Address, d.Why)
 	}
 	writeRecords(w, view)
+	writeProbe(w, view.Probe, st)
 }
 
 func writeHeadline(w io.Writer, view lookupView, st style) {
@@ -106,16 +108,33 @@ func queryTime(q queryView) string {
 	return fmt.Sprintf("%.1f ms", q.ElapsedMS)
 }
 
+// maxHostReasons is how many reasons are shown of each of several hosts; --explain
+// has the others.
+const maxHostReasons = 2
+
+// writeHosts prints one line for each host: its addresses by their numbers, where
+// there are several hosts, how sure that is, and what decides.
 func writeHosts(w io.Writer, view lookupView) {
 	for i, h := range view.Hosts {
-		text := strings.Join(h.Why, ", ")
+		text := strings.Join(h.Why, "; ")
 		if len(view.Hosts) > 1 {
-			text = fmt.Sprintf("%d %s: %s (%s)", i+1, strings.Join(h.Addresses, " "), h.Verdict, text)
+			text = fmt.Sprintf("%d: %s, %s: %s", i+1, addressNumbers(view, h), h.Verdict, strings.Join(h.Why[:min(len(h.Why), maxHostReasons)], "; "))
 		}
 		if text != "" {
 			fmt.Fprintf(w, "  %-5s %s\n", "host", text)
 		}
 	}
+}
+
+// addressNumbers are the places of a host's addresses in dial order: "#1 #3".
+func addressNumbers(view lookupView, h hostView) string {
+	var numbers []string
+	for i, a := range view.Addresses {
+		if slices.Contains(h.Addresses, withoutPort(a.Address)) {
+			numbers = append(numbers, fmt.Sprintf("#%d", i+1))
+		}
+	}
+	return strings.Join(numbers, " ")
 }
 
 func writeRecords(w io.Writer, view lookupView) {

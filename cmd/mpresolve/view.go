@@ -16,19 +16,21 @@ import (
 // lookupView is one look-up as it is printed: the JSON schema is this type (see
 // docs/json.md), and the text output shows the same.
 type lookupView struct {
-	Name      string        `json:"name"`
-	Port      uint16        `json:"port,omitempty"`
-	Canonical string        `json:"canonical,omitempty"`
-	TTL       *int64        `json:"ttl"` // seconds; null when the record does not expire
-	ElapsedMS float64       `json:"elapsed_ms"`
-	Addresses []addressView `json:"addresses"`
-	Hosts     []hostView    `json:"hosts"`
-	Dropped   []droppedView `json:"dropped,omitempty"`
-	Queries   []queryView   `json:"queries"`
-	Records   []recordsView `json:"records,omitempty"`
-	Record    string        `json:"record"` // the AF_MULTIPATH octets, draft layout, in hexadecimal
-	Error     string        `json:"error,omitempty"`
-	Hint      string        `json:"hint,omitempty"`
+	Name      string          `json:"name"`
+	Port      uint16          `json:"port,omitempty"`
+	Canonical string          `json:"canonical,omitempty"`
+	TTL       *int64          `json:"ttl"` // seconds; null when the record does not expire
+	ElapsedMS float64         `json:"elapsed_ms"`
+	Addresses []addressView   `json:"addresses"`
+	Hosts     []hostView      `json:"hosts"`
+	Pairs     []resolver.Pair `json:"pairs,omitempty"` // with --explain
+	Probe     *probeView      `json:"probe,omitempty"` // with --probe
+	Dropped   []droppedView   `json:"dropped,omitempty"`
+	Queries   []queryView     `json:"queries"`
+	Records   []recordsView   `json:"records,omitempty"`
+	Record    string          `json:"record"` // the AF_MULTIPATH octets, draft layout, in hexadecimal
+	Error     string          `json:"error,omitempty"`
+	Hint      string          `json:"hint,omitempty"`
 
 	set mpaddr.Addr
 }
@@ -85,12 +87,20 @@ type recordView struct {
 
 // lookupOne looks one target up. The view is filled as far as the look-up got,
 // also when it failed.
-func lookupOne(ctx context.Context, r *resolver.Resolver, t target, types []string) (lookupView, error) {
+func lookupOne(ctx context.Context, r *resolver.Resolver, t target, f *lookupFlags) (lookupView, error) {
 	start := time.Now()
 	answer, err := r.Lookup(ctx, t.name)
+	elapsed := time.Since(start)
+	var probed *probeView
+	if err == nil && f.probe {
+		probed = probe(ctx, answer, t.port, f.broker)
+	}
 	view := newLookupView(t, answer, time.Now())
-	view.ElapsedMS = milliseconds(time.Since(start))
-	for _, typ := range types {
+	view.ElapsedMS, view.Probe = milliseconds(elapsed), probed
+	if answer != nil && f.explain {
+		view.Pairs = answer.Pairs()
+	}
+	for _, typ := range f.types {
 		records, recordsErr := lookupRecords(ctx, r, t.name, typ)
 		view.Records = append(view.Records, records)
 		switch {
@@ -99,6 +109,9 @@ func lookupOne(ctx context.Context, r *resolver.Resolver, t target, types []stri
 		case recordsErr == nil && errors.Is(err, resolver.ErrNoData):
 			err = nil // the name exists and has what was asked for
 		}
+	}
+	if err == nil {
+		err = probed.failure(t)
 	}
 	if err != nil {
 		view.Error = err.Error()
