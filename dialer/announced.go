@@ -37,8 +37,7 @@ func (s *subflows) offeredByPeer(ctx context.Context, e mptcp.Event) {
 }
 
 // noteAnnounced remembers the peer's word that an address is its own, joined or
-// not: as good as a join's proof, as both need the connection's keys (RFC 8684
-// section 3.4.1). Private addresses are the peer's own in its network, and not in
+// not: its word is authentic (RFC 8684 section 3.4.1), but not tried. Private addresses are the peer's own in its network, and not in
 // this one's, unless the connection goes to one. What a join has shown before is
 // not put in doubt: it was seen, and this was said.
 func (s *subflows) noteAnnounced(remote netip.AddrPort) {
@@ -48,8 +47,8 @@ func (s *subflows) noteAnnounced(remote netip.AddrPort) {
 	}
 	now := time.Now()
 	for _, c := range s.memory.Order(s.key, first, []netip.Addr{addr}, now) {
-		if c.Last == hostid.NotTried {
-			s.memory.Record(s.key, first, addr, hostid.Joined, now)
+		if c.Last == hostid.NotTried || c.Last == hostid.Announced && c.Verdict != hostid.Same {
+			s.remember(addr, hostid.Announced)
 		}
 	}
 }

@@ -1,9 +1,12 @@
 package dialer
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/af-multipath/mpresolve/internal/hostid"
 )
 
 // choices puts candidates in the order of the memory, with the reason for those
@@ -19,19 +22,33 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 		}
 	}
 	used, tried := s.used(), s.tried()
-	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now()) {
-		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why, backup: s.use.backupAtFirst()}
+	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now(), s.evidence(addrs)...) {
+		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why, believed: c.Verdict, backup: s.use.backupAtFirst()}
 		switch {
 		case !belongsBeside(s.first.Addr(), c.Addr):
 			n.skip = errMisplaced
 		case used[c.Addr]:
 			n.skip = errInUse
 		case !c.Try && !tried[c.Addr] && !s.insist:
-			n.skip = fmt.Errorf("remembered: %s", c.Why)
+			n.skip = notTried(c)
+		case c.Verdict != hostid.Same && s.unknown == LeaveUnknown && !tried[c.Addr] && !s.insist:
+			n.skip = errUnknownHost
 		}
 		out = append(out, n)
 	}
 	return out
+}
+
+// errUnknownHost: Dialer.Unknown leaves such addresses alone.
+var errUnknownHost = errors.New("not known to be the same host, and Dialer.Unknown is LeaveUnknown")
+
+// notTried says why an address is left alone: its host is another, or it failed
+// lately.
+func notTried(c hostid.Choice) error {
+	if c.Verdict == hostid.Different {
+		return fmt.Errorf("another host: %s", c.Why)
+	}
+	return fmt.Errorf("remembered: %s", c.Why)
 }
 
 // belongsBeside reports whether addr may be joined to a connection to first. The

@@ -152,6 +152,8 @@ type Dialer struct {
 	Use PathUse
 	// Announced says what becomes of addresses that peers announce.
 	Announced AnnouncedPolicy
+	// Unknown says what becomes of addresses that may be another host's.
+	Unknown UnknownPolicy
 	// OnPath is told of each change of a connection's paths, from the
 	// connection's own goroutine, one after the other. It must not block, nor
 	// call Close, WaitJoins, Reconnect or Rebind of the connection.

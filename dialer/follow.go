@@ -119,6 +119,7 @@ func (s *subflows) firstWanted() bool {
 // offer adds addresses of the peer.
 func (s *subflows) offer(ctx context.Context, candidates []netip.AddrPort) {
 	s.addRemotes(candidates)
+	s.consult(candidates)
 	s.replan(ctx, wanted{reason: errNotWanted})
 }
 

@@ -87,12 +87,14 @@ type join struct {
 	rejoins int            // tries since its subflow was closed
 	state   joinState
 	outcome hostid.Outcome
-	err     error     // why there is no subflow
-	why     string    // what was known before, in words
-	begun   time.Time // when the SYN was sent
-	proven  time.Time // when the subflow was established
-	ended   time.Time // when the outcome was known
-	probing bool      // a refusal is being looked into
+	err     error  // why there is no subflow
+	why     string // what was known before, in words
+	// believed is what was thought of the host before.
+	believed hostid.Verdict
+	begun    time.Time // when the SYN was sent
+	proven   time.Time // when the subflow was established
+	ended    time.Time // when the outcome was known
+	probing  bool      // a refusal is being looked into
 }
 
 // joiner decides which subflows to add to one connection. Like race it has no
@@ -136,6 +138,8 @@ type choice struct {
 	backup bool
 	why    string
 	skip   error
+
+	believed hostid.Verdict // of remote and where the connection began
 }
 
 // created is the result of a createSubflow action.

@@ -71,7 +71,7 @@ func (j *joiner) take(choices []choice) {
 		if j.find(c.remote, c.from) != nil {
 			continue
 		}
-		n := &join{remote: c.remote, from: c.from, backup: c.backup, why: c.why, err: c.skip, skip: c.skip}
+		n := &join{remote: c.remote, from: c.from, backup: c.backup, why: c.why, believed: c.believed, err: c.skip, skip: c.skip}
 		switch {
 		case c.skip != nil:
 		case j.over != nil:

@@ -45,6 +45,21 @@ const (
 	IgnoreAnnounced
 )
 
+// UnknownPolicy says what becomes of addresses of which it is not known whether
+// they are the host that the connection reached. Those known to be another host
+// are never joined, until that expires.
+type UnknownPolicy uint8
+
+const (
+	// JoinUnknown joins them: MP_JOIN carries no data, and another host refuses it
+	// (RFC 8684 section 3.2). It costs a SYN for each address, once.
+	JoinUnknown UnknownPolicy = iota
+	// LeaveUnknown joins only what is known to be the same host: joined before,
+	// announced by the peer, or said by the look-up. [Conn.Reconnect] and
+	// [Conn.Rebind] join what they are given all the same.
+	LeaveUnknown
+)
+
 // backupAtFirst reports whether further paths begin as backup paths.
 func (u PathUse) backupAtFirst() bool { return u != Aggregate }
 

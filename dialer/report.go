@@ -59,7 +59,11 @@ type Join struct {
 	Verdict Verdict
 	Err     error         // why there is no subflow, or none any more; nil while there is one
 	Elapsed time.Duration // until the verdict; zero for NotTried
-	Known   string        // what was remembered of the address before: "nothing is known"
+	// Believed is what was thought, before, of whether the address is the host that
+	// the connection reached: "same", "different" or "unknown"; "" where it was not
+	// asked. Known is what that rests on: "nothing is known".
+	Believed string
+	Known    string
 }
 
 // Report explains a connection.
@@ -89,6 +93,13 @@ type Report struct {
 	Attempts []Attempt
 	// Joins are the other addresses of the record, in the order of offering.
 	Joins []Join
+	// WastedJoins is how many of Joins were sent and answered, but not by the
+	// connection's host as one that takes them: Refused, OtherHost, ClosedPort and
+	// NotMPTCP.
+	WastedJoins int
+	// MissedJoins is how many of Joins were not tried though the address is not
+	// believed to be another host's; each one's Err says why.
+	MissedJoins int
 	// Resolve is the time until the look-up had its last answer so far; zero
 	// where nothing was looked up.
 	Resolve time.Duration
@@ -119,7 +130,22 @@ func (c *Conn) Report() Report {
 	if r.Manager != managerDirect && r.Manager != managerBroker {
 		c.markKernelJoins(&r)
 	}
+	r.countJoins()
 	return r
+}
+
+// countJoins counts what was wasted and what was missed.
+func (r *Report) countJoins() {
+	for _, j := range r.Joins {
+		switch j.Verdict {
+		case Refused, OtherHost, ClosedPort, NotMPTCP:
+			r.WastedJoins++
+		case NotTried:
+			if j.Err != nil && j.Believed != hostid.Different.String() {
+				r.MissedJoins++
+			}
+		}
+	}
 }
 
 // report fills in the joins.
@@ -127,7 +153,7 @@ func (s *subflows) report(r *Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.joiner.joins {
-		j := Join{Remote: n.remote, Local: n.local, Verdict: verdictOf(n.outcome), Err: n.err, Known: n.why}
+		j := Join{Remote: n.remote, Local: n.local, Verdict: verdictOf(n.outcome), Err: n.err, Believed: n.believed.String(), Known: n.why}
 		j.Elapsed = n.elapsed()
 		if n.state == joinWaiting && s.joiner.full() {
 			j.Err = errTooMany

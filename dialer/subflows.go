@@ -75,6 +75,8 @@ type subflows struct {
 	denied    bool          // the peer's wish is known, and heeded
 	created   *createdWatch // nil: what the peer says of its first address is not known
 	announced AnnouncedPolicy
+	unknown   UnknownPolicy
+	consulted map[netip.Addr]bool      // the broker was asked what is known of them
 	remoteIDs map[uint8]netip.AddrPort // the peer's addresses by their ids
 	replacing sync.Mutex               // one change of the sets at a time
 	done      chan struct{}            // closed when the goroutine has ended
@@ -107,6 +109,7 @@ func (s *subflows) start(candidates []netip.AddrPort, more bool) {
 	s.changed, s.done = make(chan struct{}), make(chan struct{})
 	s.probes, s.calls = make(chan probed), make(chan func(context.Context))
 	s.ids, s.destroyed = make(map[netip.Addr]uint8), make(map[uint16]bool)
+	s.consulted = make(map[netip.Addr]bool)
 	s.remoteIDs = make(map[uint8]netip.AddrPort)
 	s.timer = stoppedTimer()
 	s.steerer = steerer{use: s.use, primary: ends{s.began, s.first}}
@@ -142,6 +145,7 @@ func (s *subflows) run(ctx context.Context, candidates []netip.AddrPort) {
 	}
 	defer s.watch()()
 	s.offer(ctx, candidates)
+	s.noteSighting()
 	s.update(func() { s.begun = true })
 	s.loop(ctx, events.Events())
 	events.Close()
@@ -261,6 +265,7 @@ func (s *subflows) take(ctx context.Context, a answered, ok bool) {
 // closeLookup takes no more answers.
 func (s *subflows) closeLookup() {
 	s.late.stop()
+	s.noteSighting()
 	s.update(func() { s.open = false })
 }
 
@@ -341,7 +346,7 @@ func (s *subflows) do(ctx context.Context, a joinAction) joinEvent {
 	case notePath:
 		s.tell(a.change, a.local, a.remote, a.err)
 	case noteOutcome:
-		s.memory.Record(s.key, s.first.Addr(), a.remote.Addr(), a.outcome, time.Now())
+		s.remember(a.remote.Addr(), a.outcome)
 	}
 	return nil
 }
