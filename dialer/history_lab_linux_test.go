@@ -62,8 +62,8 @@ func TestHistoryOrders(t *testing.T) {
 			t.Errorf("connected to %v: %+v", c.remote, r.Attempts)
 		}
 		if first := r.Answer.Record.At(0).Addr(); first != server2v4 {
-			t.Errorf("the record begins with %v, want the address used before: %v", first, r.Answer.Reasons)
+			t.Errorf("the record begins with %v, want the address used before: %v", first, r.Answer.Reasons())
 		}
-		t.Log(r.Answer.Reasons)
+		t.Log(r.Answer.Reasons())
 	})
 }

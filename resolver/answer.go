@@ -14,8 +14,6 @@ type Answer struct {
 	// Record holds the addresses in the order to dial them, with port 0 unless
 	// the merge was given one.
 	Record mpaddr.Addr `json:"record"`
-	// Reasons says for each address of Record why it stands there.
-	Reasons []string `json:"reasons"`
 	// Families is what was asked and came back, in the order asked; a family
 	// that had not answered when Lookup returned has an error that says so.
 	Families []FamilyResult `json:"families"`

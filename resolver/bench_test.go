@@ -108,6 +108,6 @@ func BenchmarkMerge(b *testing.B) {
 	sources := fromSources("192.0.2.1 203.0.113.2", "192.0.2.2 203.0.113.2", "2001:db8::1 2001:db8:ff::2", "2001:db8::2 2001:db8:ff::2")
 	b.ReportAllocs()
 	for b.Loop() {
-		resolver.Merge("www.example", 0, families, resolver.MergeOptions{Sources: sources, Now: mergeTime})
+		resolver.Merge("www.example", 0, families, resolver.MergeOptions{Source: sources, Now: mergeTime})
 	}
 }

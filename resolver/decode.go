@@ -43,9 +43,10 @@ func (f *findings) ttlDuration(found bool) time.Duration {
 
 // read finds the records of name and typ in a reply, following at most limit
 // aliases (RFC 1034 section 3.6.2; of HTTPS also those of AliasMode, RFC 9460
-// section 2.4.2). Records of other names are not looked at.
-func read(msg []byte, name dnswire.Name, typ dnswire.Type, limit int) (findings, error) {
-	f := findings{ttl: noTTL}
+// section 2.4.2). Records of other names are not looked at. room is an empty slice
+// for the addresses, or nil.
+func read(msg []byte, name dnswire.Name, typ dnswire.Type, limit int, room []netip.Addr) (findings, error) {
+	f := findings{ttl: noTTL, addrs: room}
 	cur := name
 	for {
 		alias, err := f.scan(msg, cur, typ)

@@ -65,7 +65,7 @@ func TestBadServiceRecords(t *testing.T) {
 	for n, tc := range tests {
 		t.Run(n, func(t *testing.T) {
 			msg := replyWith(dnswire.TypeHTTPS, octets(t, tc.rdata))
-			f, err := read(msg, name("www.example"), dnswire.TypeHTTPS, MaxAliases)
+			f, err := read(msg, name("www.example"), dnswire.TypeHTTPS, MaxAliases, nil)
 			if !errors.Is(err, tc.want) || (tc.want == nil) != (len(f.services) == 1) {
 				t.Errorf("got %+v, %v; want %v", f.services, err, tc.want)
 			}
@@ -76,7 +76,7 @@ func TestBadServiceRecords(t *testing.T) {
 // TestBadAddressRecords: rdata of the wrong length is not an address.
 func TestBadAddressRecords(t *testing.T) {
 	for typ, size := range map[dnswire.Type]int{dnswire.TypeA: 16, dnswire.TypeAAAA: 4} {
-		f, err := read(replyWith(typ, make([]byte, size)), name("www.example"), typ, MaxAliases)
+		f, err := read(replyWith(typ, make([]byte, size)), name("www.example"), typ, MaxAliases, nil)
 		if err == nil || len(f.addrs) != 0 {
 			t.Errorf("%v with %d octets: got %v, %v", typ, size, f.addrs, err)
 		}
@@ -108,14 +108,14 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		if _, err := read(b, name("www.example"), dnswire.TypeA, MaxAliases); err != nil && !errors.Is(err, ErrAliasLoop) {
+		if _, err := read(b, name("www.example"), dnswire.TypeA, MaxAliases, nil); err != nil && !errors.Is(err, ErrAliasLoop) {
 			f.Fatalf("seed %q: %v", rrs, err)
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		for _, typ := range []dnswire.Type{dnswire.TypeA, dnswire.TypeAAAA, dnswire.TypeHTTPS} {
-			found, err := read(msg, name("www.example"), typ, MaxAliases)
+			found, err := read(msg, name("www.example"), typ, MaxAliases, nil)
 			if len(found.aliases) > MaxAliases {
 				t.Fatalf("%d aliases", len(found.aliases))
 			}

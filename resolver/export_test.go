@@ -15,11 +15,7 @@ func UseFiles(r *Resolver, resolvConf, hosts, gaiConf string) {
 // UseSources makes r believe that this host sends from these addresses: for each
 // destination a source, invalid where there is no way.
 func UseSources(r *Resolver, source func(netip.Addr) netip.Addr) {
-	r.state.sources.look = func(_ context.Context, dests []netip.Addr) []Source {
-		out := make([]Source, len(dests))
-		for i, d := range dests {
-			out[i].Addr = source(d)
-		}
-		return out
+	r.state.sources.look = func(_ context.Context, dest netip.Addr) Source {
+		return Source{Addr: source(dest)}
 	}
 }

@@ -11,37 +11,47 @@ import (
 )
 
 // family asks for one type, and goes on from reply to reply where the alias
-// chain does. f has the type and the name, and gets the rest.
-func (e *engine) family(ctx context.Context, f *FamilyResult, asked string, name dnswire.Name, typ dnswire.Type) {
+// chain does. f has the type, the name and room for addresses, and gets the rest.
+// It returns false, with f in disorder, where from is a cache alone that lacks
+// the answer.
+func (e *engine) family(ctx context.Context, from upstream.Exchanger, f *FamilyResult, asked string, name dnswire.Name, typ dnswire.Type) bool {
 	start := time.Now()
 	f.Authenticated = e.conf.TrustAD
-	err := e.follow(ctx, f, name, typ)
+	err := follow(ctx, from, f, name, typ)
+	if err == upstream.ErrNotCached { //nolint:errorlint // it is never wrapped, and nothing else is that common
+		return false
+	}
 	f.Elapsed = time.Since(start)
 	if err != nil {
 		f.Authenticated = f.Authenticated && f.Server != ""
 		f.Err = familyError(asked, f, err)
 	}
+	return true
 }
 
 // follow asks until there is an answer; f gathers what is learned on the way.
-func (e *engine) follow(ctx context.Context, f *FamilyResult, name dnswire.Name, typ dnswire.Type) error {
-	ttl := Forever
+func follow(ctx context.Context, from upstream.Exchanger, f *FamilyResult, name dnswire.Name, typ dnswire.Type) error {
+	ttl, room := Forever, f.Addrs
+	f.Addrs = nil
 	var asked []dnswire.Name
 	for {
-		reply, err := e.ask.Exchange(ctx, upstream.Query{
+		reply, err := from.Exchange(ctx, upstream.Query{
 			Question: dnswire.Question{Name: name, Type: typ, Class: dnswire.ClassINET},
 		})
 		if err != nil {
 			return err
 		}
 		f.note(reply)
-		got, err := read(reply.Msg, name, typ, MaxAliases-len(f.Chain))
+		got, err := read(reply.Msg, name, typ, MaxAliases-len(f.Chain), room)
 		for _, a := range got.aliases {
 			f.Chain = append(f.Chain, a.String())
 		}
 		failed := rcodeError(reply.RCode())
 		if failed == nil {
-			f.Addrs, f.Services = got.addrs, got.services
+			f.Services = got.services
+			if len(got.addrs) > 0 { // otherwise it may be the room alone
+				f.Addrs = got.addrs
+			}
 		}
 		ttl = min(ttl, got.ttlDuration(f.found() || !got.absent))
 		f.TTL = ttl

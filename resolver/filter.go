@@ -42,30 +42,25 @@ func isPrivate(a netip.Addr) bool {
 
 // candidate is an address on its way into the record.
 type candidate struct {
-	addr      netip.Addr
-	canonical string
-	own       bool // from this machine's own configuration: not filtered
+	addr netip.Addr
+	own  bool // from this machine's own configuration: not filtered
 }
 
-// filter divides the addresses of all families into those to keep, without
-// duplicates, and those to drop, with the reason.
-func filter(families []FamilyResult, o MergeOptions) (keep []candidate, dropped []Dropped) {
-	n := 0
-	for _, f := range families {
-		n += len(f.Addrs)
-	}
-	keep = make([]candidate, 0, n)
-	for _, f := range families {
-		own := o.KeepLocal || f.isOwn()
-		for _, a := range f.Addrs {
+// filter divides the addresses of all families into those to keep, which it
+// appends to keep, without duplicates, and those to drop, with the reason.
+func filter(keep []candidate, families []FamilyResult, keepLocal bool, source func(netip.Addr) Source) ([]candidate, []Dropped) {
+	var dropped []Dropped
+	for i := range families {
+		own := keepLocal || families[i].isOwn()
+		for _, a := range families[i].Addrs {
 			if why := misplaced(a); why != "" && !own {
 				dropped = append(dropped, Dropped{a, why})
-			} else if c := (candidate{a.Unmap(), f.Canonical(), own}); !has(keep, c.addr) {
+			} else if c := (candidate{a.Unmap(), own}); !has(keep, c.addr) {
 				keep = append(keep, c)
 			}
 		}
 	}
-	return dropPrivate(keep, dropped, o)
+	return dropPrivate(keep, dropped, source)
 }
 
 func has(keep []candidate, a netip.Addr) bool {
@@ -80,22 +75,22 @@ func has(keep []candidate, a netip.Addr) bool {
 // dropPrivate takes private addresses out where the name has public ones: of
 // the same family always; of the other, unless this host would send from a
 // private address itself, as it does inside the site.
-func dropPrivate(all []candidate, dropped []Dropped, o MergeOptions) ([]candidate, []Dropped) {
-	public := map[bool]bool{} // by Is4
+func dropPrivate(all []candidate, dropped []Dropped, source func(netip.Addr) Source) ([]candidate, []Dropped) {
+	var public publics
 	private := false
 	for _, c := range all {
 		if p := isPrivate(c.addr); p && !c.own {
 			private = true
 		} else if !p {
-			public[c.addr.Is4()] = true
+			*public.of(c.addr) = true
 		}
 	}
-	if !private || len(public) == 0 {
+	if !private || public == (publics{}) {
 		return all, dropped
 	}
 	keep := all[:0]
 	for _, c := range all {
-		if why := o.privateOutOfPlace(c, public); why != "" {
+		if why := privateOutOfPlace(c, public, source); why != "" {
 			dropped = append(dropped, Dropped{c.addr, why})
 			continue
 		}
@@ -104,16 +99,30 @@ func dropPrivate(all []candidate, dropped []Dropped, o MergeOptions) ([]candidat
 	return keep, dropped
 }
 
+// publics are the families in which a name has public addresses.
+type publics struct{ four, six bool }
+
+// of is the place for the family of a.
+func (p *publics) of(a netip.Addr) *bool {
+	if a.Is4() {
+		return &p.four
+	}
+	return &p.six
+}
+
 // privateOutOfPlace says why a private address does not belong beside the
 // public ones; empty if it does, or is not private.
-func (o MergeOptions) privateOutOfPlace(c candidate, public map[bool]bool) string {
+func privateOutOfPlace(c candidate, public publics, sourceOf func(netip.Addr) Source) string {
 	if c.own || !isPrivate(c.addr) {
 		return ""
 	}
-	if public[c.addr.Is4()] {
+	if *public.of(c.addr) {
 		return "private address beside public ones"
 	}
-	source := o.Sources[c.addr].Addr
+	var source netip.Addr
+	if sourceOf != nil {
+		source = sourceOf(c.addr).Addr
+	}
 	switch {
 	case !source.IsValid():
 		return "private address beside public ones, and no way to it"

@@ -42,7 +42,7 @@ type Evidence struct {
 // judging is how an answer's hosts are found: when somebody first asks, for most
 // look-ups are for addresses alone.
 type judging struct {
-	keep     []candidate
+	ranking  ranking
 	families []FamilyResult
 	nat64    []netip.Prefix
 	now      time.Time
@@ -150,11 +150,8 @@ func (a *Answer) judgement() hostid.Judgement {
 func (j *judging) observe(a *Answer) hostid.Observation {
 	o := hostid.Observation{Name: a.Name, Server: j.server(), Reverse: j.reverse, NAT64: j.nat64}
 	for _, e := range a.Record.All() {
-		for _, c := range j.keep {
-			if c.addr == e.Addr() {
-				o.Addrs = append(o.Addrs, hostid.Address{Addr: c.addr, Canonical: c.canonical, TTL: j.ttl(c)})
-				break
-			}
+		if f := j.origin(e.Addr()); f != nil {
+			o.Addrs = append(o.Addrs, hostid.Address{Addr: e.Addr(), Canonical: f.Canonical(), TTL: f.ttl()})
 		}
 	}
 	for _, f := range j.families {
@@ -169,14 +166,27 @@ func (j *judging) observe(a *Answer) hostid.Observation {
 	return o
 }
 
-// ttl is that of the records in which an address came.
-func (j *judging) ttl(c candidate) time.Duration {
-	for _, f := range j.families {
-		if slices.Contains(f.Addrs, c.addr) && f.TTL != Forever {
-			return f.TTL
+// origin is the result that brought an address: as it is, or IPv4-mapped.
+func (j *judging) origin(addr netip.Addr) *FamilyResult {
+	for i := range j.families {
+		if slices.Contains(j.families[i].Addrs, addr) {
+			return &j.families[i]
 		}
 	}
-	return 0
+	for i := range j.families {
+		if slices.ContainsFunc(j.families[i].Addrs, func(a netip.Addr) bool { return a.Unmap() == addr }) {
+			return &j.families[i]
+		}
+	}
+	return nil
+}
+
+// ttl is that of the records, 0 where they have none.
+func (f *FamilyResult) ttl() time.Duration {
+	if f.TTL == Forever {
+		return 0
+	}
+	return f.TTL
 }
 
 // server is who answered.

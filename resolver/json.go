@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// MarshalJSON is an object with the answer's fields and its hosts.
+// MarshalJSON is an object with the answer's fields, its reasons and its hosts.
 func (a *Answer) MarshalJSON() ([]byte, error) {
 	type fields Answer // without this method
 	return json.Marshal(struct {
 		*fields
-		Hosts []Host `json:"hosts"`
-	}{(*fields)(a), a.Hosts()})
+		Reasons []string `json:"reasons"`
+		Hosts   []Host   `json:"hosts"`
+	}{(*fields)(a), orEmpty(a.Reasons()), a.Hosts()})
 }
 
 // MarshalJSON is an object with the TTL in seconds (absent where it does not

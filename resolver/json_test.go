@@ -18,7 +18,7 @@ func TestAnswerJSON(t *testing.T) {
 		`"families":[{"type":"AAAA","name":"www.example.","addresses":["2001:db8::1","::1"],"ttl":60,"server":"192.0.2.53:53","protocol":"udp","elapsed_ms":1.5,"tries":1,"cached":false,"authenticated":false},` +
 		`{"type":"A","name":"www.example.","addresses":[],"ttl":0,"server":"192.0.2.53:53","protocol":"udp","elapsed_ms":0,"tries":0,"cached":false,"authenticated":false,` +
 		`"error":{"kind":"no records of this type","message":"www.example: A: no records of this type"}}],` +
-		`"dropped":[{"address":"::1","why":"loopback address"}],"expires":"2026-01-02T03:05:05Z","hosts":[{"addresses":["[2001:db8::1]:0"],"verdict":"unknown","why":["the only address"]}]}`
+		`"dropped":[{"address":"::1","why":"loopback address"}],"expires":"2026-01-02T03:05:05Z","reasons":["in the order of the answer"],"hosts":[{"addresses":["[2001:db8::1]:0"],"verdict":"unknown","why":["the only address"]}]}`
 	got, err := json.Marshal(a)
 	if err != nil || string(got) != want {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)

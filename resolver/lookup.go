@@ -41,7 +41,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type
 		families = r.search(ctx, p, p.engine.allowed(types))
 	}
 	onlySix := len(types) == 1 && types[0] == dnswire.TypeAAAA
-	a := Merge(name, 0, families, r.mergeOptions(ctx, families, onlySix))
+	a := r.merge(ctx, name, 0, families, MergeOptions{KeepNAT64: onlySix})
 	if err := a.failure(); err != nil {
 		err.Elapsed = time.Since(start)
 		if why := context.Cause(ctx); why != nil {
@@ -153,57 +153,102 @@ type race struct {
 	types  []dnswire.Type
 	ctx    context.Context // of all questions: not the caller's, see gather
 	cancel context.CancelFunc
-	left   atomic.Int32 // questions still out; the last one cancels
+	// todo are the places in types of the questions that the cache does not
+	// answer, turn how many of them have begun, left how many have not ended; the
+	// last one cancels.
+	todo       []int
+	turn, left atomic.Int32
 	// results are by place in types. Each is written by its question, and read
 	// once its place has come out of done, which has room for all.
 	results [maxTypes]FamilyResult
 	done    chan int
+
+	typeRoom [maxTypes]dnswire.Type
+	todoRoom [maxTypes]int
+	addrRoom [maxTypes][usualAddrs / 2]netip.Addr
 }
 
 // start asks all types at once, or one after the other where resolv.conf says
-// single-request.
+// single-request. What the cache has is there when it returns.
 func (r *Resolver) start(p plan, name dnswire.Name, types []dnswire.Type) *race {
-	out := &race{
-		Resolver: r, engine: p.engine, asked: p.asked, name: name, types: types,
-		done: make(chan int, len(types)),
-	}
-	out.ctx, out.cancel = context.WithCancel(r.state.base)
-	out.left.Store(int32(len(types))) //nolint:gosec // three at most
-	text := name.String()
+	out := &race{Resolver: r, engine: p.engine, asked: p.asked, name: name, done: make(chan int, maxTypes)}
+	out.types, out.todo = append(out.typeRoom[:0], types...), out.todoRoom[:0]
+	text := textOf(name, p.asked)
+	now := time.Now()
 	for i, t := range types {
 		out.results[i] = FamilyResult{Type: typeName(t), Name: text}
-	}
-	if p.engine.conf.SingleRequest {
-		r.state.ask(out.runAll)
-		return out
-	}
-	for i := range types {
-		if !r.state.begin() {
-			out.run(i)
-			continue
+		if !out.recall(i, now) {
+			out.todo = append(out.todo, i)
 		}
-		go func() {
-			defer r.state.running.Done()
-			out.run(i)
-		}()
+	}
+	if len(out.todo) > 0 {
+		out.askRest()
 	}
 	return out
 }
 
-func (out *race) runAll() {
-	for i := range out.types {
-		out.run(i)
+// textOf is the name as text: asked, where that is the same, as it is most often.
+func textOf(name dnswire.Name, asked string) string {
+	var room [dnswire.MaxNameLen]byte
+	if text := name.AppendString(room[:0]); string(text) != asked {
+		return string(text)
+	}
+	return asked
+}
+
+// askRest asks what is to do.
+func (out *race) askRest() {
+	s := &out.state
+	out.ctx, out.cancel = context.WithCancel(s.base)
+	out.left.Store(int32(len(out.todo))) //nolint:gosec // three at most
+	if out.engine.conf.SingleRequest {
+		s.ask(func() {
+			for range out.todo {
+				out.next()
+			}
+		})
+		return
+	}
+	next := func() {
+		defer s.running.Done()
+		out.next()
+	}
+	for range out.todo {
+		if !s.begin() {
+			out.next()
+			continue
+		}
+		go next() // of the whole race one function: each costs memory
 	}
 }
 
-// run asks one question.
-func (out *race) run(i int) {
+// recall answers the question at place i from the cache; false: it is to be asked.
+func (out *race) recall(i int, now time.Time) bool {
+	e, t := out.engine, out.types[i]
+	if e.recall == nil || t == dnswire.TypeAAAA && out.lacksNAT64(out.state.base, e, now) {
+		return false
+	}
+	f := &out.results[i]
+	blank := *f
+	f.Addrs = out.addrRoom[i][:0]
+	if !e.family(out.state.base, e.recall, f, out.asked, out.name, t) {
+		*f = blank
+		return false
+	}
+	out.done <- i
+	return true
+}
+
+// next asks the next question that is to do.
+func (out *race) next() {
+	i := out.todo[out.turn.Add(1)-1]
 	f, t := &out.results[i], out.types[i]
 	var nat64 <-chan struct{}
 	if t == dnswire.TypeAAAA {
 		nat64 = out.discovery(out.ctx, out.engine, time.Now())
 	}
-	out.engine.family(out.ctx, f, out.asked, out.name, t)
+	f.Addrs = out.addrRoom[i][:0]
+	out.engine.family(out.ctx, out.engine.ask, f, out.asked, out.name, t)
 	if f.found() {
 		out.learnNAT64(out.ctx, nat64)
 	}
@@ -261,6 +306,9 @@ func (out *race) lacksHTTPS(have arrivals) bool {
 // inOrder returns the results in the order asked, with an error of this kind
 // for those that are missing.
 func (out *race) inOrder(have arrivals, missing error) []FamilyResult {
+	if have.n == len(out.types) {
+		return out.results[:have.n:have.n] // nothing writes to them any more
+	}
 	ordered := make([]FamilyResult, len(out.types))
 	for i, t := range out.types {
 		if have.came[i] {
@@ -276,7 +324,9 @@ func (out *race) inOrder(have arrivals, missing error) []FamilyResult {
 // drain cancels what is out and waits for it. Results with addresses that had
 // come in time after all count as arrived.
 func (out *race) drain(have *arrivals) {
-	out.cancel()
+	if out.cancel != nil {
+		out.cancel()
+	}
 	for n := have.n; n < len(out.types); n++ {
 		if i := <-out.done; out.results[i].found() {
 			have.add(i)

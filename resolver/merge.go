@@ -21,10 +21,10 @@ type Policy = addrsel.Policy
 
 // MergeOptions are what a merge depends on besides the answers.
 type MergeOptions struct {
-	// Sources has the source address for each destination; one that is missing
-	// is unreachable. Nil: nothing is known, and the order of the answers stays.
-	Sources map[netip.Addr]Source
-	Policy  Policy
+	// Source is the source address for a destination, its Addr invalid where
+	// there is no way. Nil: nothing is known, and the order of the answers stays.
+	Source func(netip.Addr) Source
+	Policy Policy
 	// PreferredFamilyCount is as in Resolver.
 	PreferredFamilyCount int
 	// KeepLocal is as in Resolver.
@@ -48,32 +48,47 @@ type MergeOptions struct {
 // Eyeballs v3, divides them by host, and takes the smallest TTL. It is a pure
 // function: it asks no one and looks at nothing but its arguments.
 func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *Answer {
-	a := &Answer{Name: name, Canonical: name, Families: families}
+	return merge(name, port, families, o, o.Source)
+}
+
+// merged is an answer and how it came about, which are made together.
+type merged struct {
+	answer  Answer
+	judging judging
+}
+
+// merge is Merge with o.Source apart, which unlike o is not kept: so it may be a
+// closure that costs nothing.
+func merge(name string, port uint16, families []FamilyResult, o MergeOptions, source func(netip.Addr) Source) *Answer {
+	m := new(merged)
+	a, j := &m.answer, &m.judging
+	a.judging = j
 	used, back := o.used(families)
-	for _, f := range used {
-		if len(f.Addrs) > 0 {
-			a.Canonical = f.Canonical()
+	a.Name, a.Canonical, a.Families = name, name, families
+	for i := range used {
+		if len(used[i].Addrs) > 0 {
+			a.Canonical = used[i].Canonical()
 		}
 	}
 	a.Expires = expiry(used, o.Now)
-	var keep []candidate
-	keep, a.Dropped = filter(used, o)
-	ranked := addrsel.Interleave(rank(keep, o), o.PreferredFamilyCount)
-	addrs := make([]netip.Addr, len(ranked))
-	a.Reasons = make([]string, len(ranked))
-	for i, r := range ranked {
-		addrs[i], a.Reasons[i] = r.Addr, r.Why
-	}
+	var keepRoom [usualAddrs]candidate
+	keep, dropped := filter(keepRoom[:0], used, o.KeepLocal, source)
 	for _, t := range back {
-		a.Dropped = append(a.Dropped, t.dropped())
-		if i := slices.Index(addrs, t.to); i >= 0 {
-			a.Reasons[i] += "; turned back from " + t.from.String()
-		}
+		dropped = append(dropped, t.dropped())
 	}
-	a.Record = mpaddr.FromAddrs(port, addrs...)
-	a.judging = &judging{keep: keep, families: used, nat64: o.NAT64, now: o.Now}
+	a.Dropped = dropped
+	j.families, j.nat64, j.now = used, o.NAT64, o.Now
+	j.ranking = ranking{
+		dests: destinations(keep, o.History, source), known: source != nil,
+		policy: o.Policy, count: o.PreferredFamilyCount, back: back,
+	}
+	var room [usualAddrs]netip.Addr
+	a.Record = mpaddr.FromAddrs(port, j.ranking.order(room[:0])...)
 	return a
 }
+
+// usualAddrs is how many addresses most names have at most.
+const usualAddrs = 8
 
 // used are the results that count: with hints, and without what a NAT64 made.
 func (o MergeOptions) used(families []FamilyResult) ([]FamilyResult, []turned) {
@@ -124,33 +139,78 @@ func answered(families []FamilyResult, typ string) bool {
 	})
 }
 
-// rank orders the addresses of each family.
-func rank(keep []candidate, o MergeOptions) []addrsel.Ranked {
-	if o.Sources == nil {
-		return asAnswered(keep)
-	}
+// destinations are the addresses to keep, with what their order depends on.
+func destinations(keep []candidate, history func(netip.Addr) (time.Duration, bool), source func(netip.Addr) Source) []addrsel.Dest {
 	dests := make([]addrsel.Dest, len(keep))
 	for i, c := range keep {
-		dests[i] = addrsel.Dest{Addr: c.addr, Source: o.Sources[c.addr]}
-		if o.History != nil {
-			dests[i].RTT, dests[i].Used = o.History(c.addr)
+		d := &dests[i]
+		d.Addr, d.Source.Addr = c.addr, c.addr // with nothing known all are alike
+		if source == nil {
+			continue
+		}
+		d.Source = source(c.addr)
+		if history != nil {
+			d.RTT, d.Used = history(c.addr)
 		}
 	}
-	return addrsel.Sort(o.Policy, dests)
+	return dests
 }
 
-// asAnswered is the order where nothing is known of this host's own addresses.
-func asAnswered(keep []candidate) []addrsel.Ranked {
-	ranked := make([]addrsel.Ranked, 0, len(keep))
+// ranking is how the order of an answer's addresses came about.
+type ranking struct {
+	dests  []addrsel.Dest // in the order of the answers
+	known  bool           // this host's own addresses
+	policy Policy
+	count  int // the Preferred Address Family Count
+	back   []turned
+}
+
+// order appends the addresses to dst, best first.
+func (r *ranking) order(dst []netip.Addr) []netip.Addr {
+	if r.known {
+		return addrsel.Order(dst, r.policy, r.dests, r.count)
+	}
+	for _, x := range r.ranked() {
+		dst = append(dst, x.Addr)
+	}
+	return dst
+}
+
+// ranked are the same with the reasons.
+func (r *ranking) ranked() []addrsel.Ranked {
+	if r.known {
+		return addrsel.Interleave(addrsel.Sort(r.policy, r.dests), r.count)
+	}
+	ranked := make([]addrsel.Ranked, 0, len(r.dests))
 	for _, four := range []bool{false, true} {
-		for _, c := range keep {
-			if c.addr.Is4() == four {
-				d := addrsel.Dest{Addr: c.addr, Source: Source{Addr: c.addr}}
+		for _, d := range r.dests {
+			if d.Addr.Is4() == four {
 				ranked = append(ranked, addrsel.Ranked{Dest: d, Why: "in the order of the answer"})
 			}
 		}
 	}
-	return ranked
+	return addrsel.Interleave(ranked, r.count)
+}
+
+// Reasons says for each address of Record, in its order, why it stands there; nil
+// for an answer that was not made by Merge. The words are found when they are
+// asked for.
+func (a *Answer) Reasons() []string {
+	if a.judging == nil {
+		return nil
+	}
+	r := &a.judging.ranking
+	ranked := r.ranked()
+	out := make([]string, len(ranked))
+	for i, x := range ranked {
+		out[i] = x.Why
+		for _, t := range r.back {
+			if t.to == x.Addr {
+				out[i] += "; turned back from " + t.from.String()
+			}
+		}
+	}
+	return out
 }
 
 // expiry is when the first of the records used expires; zero if none does.
@@ -172,22 +232,16 @@ func expiry(families []FamilyResult, now time.Time) time.Time {
 // so far. history is MergeOptions.History, nil where none is known. No packet is
 // sent.
 func (r *Resolver) Merge(ctx context.Context, name string, port uint16, families []FamilyResult, history func(netip.Addr) (rtt time.Duration, used bool)) *Answer {
-	o := r.mergeOptions(ctx, families, false)
-	o.History = history
-	return Merge(name, port, families, o)
+	return r.merge(ctx, name, port, families, MergeOptions{History: history})
 }
 
-// mergeOptions is what this resolver knows for a merge of families.
-func (r *Resolver) mergeOptions(ctx context.Context, families []FamilyResult, keepNAT64 bool) MergeOptions {
+// merge adds to o what this resolver knows.
+func (r *Resolver) merge(ctx context.Context, name string, port uint16, families []FamilyResult, o MergeOptions) *Answer {
 	now := time.Now()
-	o := MergeOptions{
-		Policy: r.addressPolicy(now), PreferredFamilyCount: r.PreferredFamilyCount, KeepLocal: r.KeepLocal,
-		NAT64: r.knownNAT64(now), KeepNAT64: keepNAT64, Now: now,
-	}
-	used, _ := o.used(families)
-	o.Sources = r.state.sources.find(ctx, used, now)
-	r.throughNAT64(ctx, o.Sources, o.NAT64, now)
-	return o
+	nat64 := r.knownNAT64(now)
+	o.Policy, o.PreferredFamilyCount, o.KeepLocal = r.addressPolicy(now), r.PreferredFamilyCount, r.KeepLocal
+	o.NAT64, o.Now = nat64, now
+	return merge(name, port, families, o, func(a netip.Addr) Source { return r.source(ctx, a, nat64, now) })
 }
 
 // Err says why the answer has no address, as an [*Error]; nil if it has one.

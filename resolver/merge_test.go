@@ -25,13 +25,13 @@ func result(typ string, ttl time.Duration, addrs ...string) resolver.FamilyResul
 }
 
 // fromSources are the source addresses for destinations, "dest source" each.
-func fromSources(pairs ...string) map[netip.Addr]resolver.Source {
+func fromSources(pairs ...string) func(netip.Addr) resolver.Source {
 	m := map[netip.Addr]resolver.Source{}
 	for _, p := range pairs {
 		d, s, _ := strings.Cut(p, " ")
 		m[netip.MustParseAddr(d)] = resolver.Source{Addr: netip.MustParseAddr(s)}
 	}
-	return m
+	return func(dest netip.Addr) resolver.Source { return m[dest] }
 }
 
 func dropped(a *resolver.Answer) []string {
@@ -48,7 +48,7 @@ func TestMergeFilters(t *testing.T) {
 	inside := fromSources("192.0.2.1 10.0.0.2", "10.0.0.1 10.0.0.2", "2001:db8::1 2001:db8:ff::2", "fd00::1 fd00::2", "100.64.0.1 100.64.0.2")
 	tests := map[string]struct {
 		a, aaaa    []string
-		sources    map[netip.Addr]resolver.Source
+		sources    func(netip.Addr) resolver.Source
 		keep, drop []string
 	}{
 		"public":      {[]string{"192.0.2.1"}, []string{"2001:db8::1"}, publicSource, []string{"192.0.2.1", "2001:db8::1"}, nil},
@@ -87,7 +87,7 @@ func TestMergeFilters(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			families := []resolver.FamilyResult{result("AAAA", ttl, tc.aaaa...), result("A", ttl, tc.a...)}
-			a := resolver.Merge("www.example", 0, families, resolver.MergeOptions{Sources: tc.sources, Now: mergeTime})
+			a := resolver.Merge("www.example", 0, families, resolver.MergeOptions{Source: tc.sources, Now: mergeTime})
 			if !same(set(a), tc.keep) || !same(dropped(a), tc.drop) {
 				t.Errorf("kept %v, dropped %v; want %v, %v", set(a), a.Dropped, tc.keep, tc.drop)
 			}
@@ -96,8 +96,8 @@ func TestMergeFilters(t *testing.T) {
 					t.Errorf("%v was dropped without a reason", d.Addr)
 				}
 			}
-			if len(a.Reasons) != a.Record.Len() {
-				t.Errorf("%d reasons for %d addresses", len(a.Reasons), a.Record.Len())
+			if len(a.Reasons()) != a.Record.Len() {
+				t.Errorf("%d reasons for %d addresses", len(a.Reasons()), a.Record.Len())
 			}
 		})
 	}
@@ -133,11 +133,11 @@ func TestMergeOrder(t *testing.T) {
 		o    resolver.MergeOptions
 		want []string
 	}{
-		"interleaved":    {resolver.MergeOptions{Sources: sources}, []string{"2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"}},
-		"aggressive":     {resolver.MergeOptions{Sources: sources, PreferredFamilyCount: 2}, []string{"2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"}},
-		"no IPv6":        {resolver.MergeOptions{Sources: noSix}, []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"}},
+		"interleaved":    {resolver.MergeOptions{Source: sources}, []string{"2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"}},
+		"aggressive":     {resolver.MergeOptions{Source: sources, PreferredFamilyCount: 2}, []string{"2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"}},
+		"no IPv6":        {resolver.MergeOptions{Source: noSix}, []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"}},
 		"nothing known":  {resolver.MergeOptions{}, []string{"2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"}},
-		"faster history": {resolver.MergeOptions{Sources: sources, History: rtts("2001:db8::2")}, []string{"2001:db8::2", "192.0.2.1", "2001:db8::1", "192.0.2.2"}},
+		"faster history": {resolver.MergeOptions{Source: sources, History: rtts("2001:db8::2")}, []string{"2001:db8::2", "192.0.2.1", "2001:db8::1", "192.0.2.2"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -224,7 +224,7 @@ func TestMergeIsAPartition(t *testing.T) {
 			}
 		}
 		families := []resolver.FamilyResult{result("AAAA", time.Minute, six...), result("A", time.Minute, four...)}
-		a := resolver.Merge("www.example", 0, families, resolver.MergeOptions{Sources: sources, Now: mergeTime})
+		a := resolver.Merge("www.example", 0, families, resolver.MergeOptions{Source: sources, Now: mergeTime})
 		seen := map[string]bool{}
 		for _, s := range append(set(a), dropped(a)...) {
 			seen[s] = true
@@ -243,8 +243,8 @@ func TestMergeIsAPartition(t *testing.T) {
 		for _, h := range a.Hosts() {
 			inHosts += h.Addrs.Len()
 		}
-		if inHosts != a.Record.Len() || len(a.Reasons) != a.Record.Len() {
-			t.Fatalf("record of %d, hosts of %d, %d reasons", a.Record.Len(), inHosts, len(a.Reasons))
+		if inHosts != a.Record.Len() || len(a.Reasons()) != a.Record.Len() {
+			t.Fatalf("record of %d, hosts of %d, %d reasons", a.Record.Len(), inHosts, len(a.Reasons()))
 		}
 	})
 }

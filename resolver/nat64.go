@@ -46,7 +46,7 @@ func (m *nat64Memory) learn(prefixes []netip.Prefix, until time.Time) {
 // discover asks for the NAT64 prefixes of the network (RFC 7050).
 func (e *engine) discover(ctx context.Context) {
 	f := FamilyResult{Type: "AAAA", Name: ipv4OnlyName}
-	e.family(ctx, &f, ipv4OnlyName, ipv4OnlyWire, dnswire.TypeAAAA)
+	e.family(ctx, e.ask, &f, ipv4OnlyName, ipv4OnlyWire, dnswire.TypeAAAA)
 	if ctx.Err() == nil {
 		ttl := min(max(f.TTL, nat64LeastTime), nat64MostTime)
 		e.nat64.learn(prefixesIn(f.Addrs), time.Now().Add(ttl))
@@ -57,10 +57,7 @@ func (e *engine) discover(ctx context.Context) {
 // known. The channel is closed when they are known; nil: nothing is asked. The
 // question is the resolver's own: it does not end with a look-up.
 func (r *Resolver) discovery(ctx context.Context, e *engine, now time.Time) <-chan struct{} {
-	if !r.wantsNAT64(ctx, now) {
-		return nil
-	}
-	if _, fresh := e.nat64.last(now); fresh {
+	if !r.lacksNAT64(ctx, e, now) {
 		return nil
 	}
 	done := make(chan struct{})
@@ -69,6 +66,15 @@ func (r *Resolver) discovery(ctx context.Context, e *engine, now time.Time) <-ch
 		e.discover(r.state.base)
 	})
 	return done
+}
+
+// lacksNAT64 reports whether the prefixes are to be asked for now.
+func (r *Resolver) lacksNAT64(ctx context.Context, e *engine, now time.Time) bool {
+	if !r.wantsNAT64(ctx, now) {
+		return false
+	}
+	_, fresh := e.nat64.last(now)
+	return !fresh
 }
 
 // wantsNAT64 reports whether this network's prefixes are to be asked for: it
@@ -203,15 +209,15 @@ func (t turned) dropped() Dropped {
 	return Dropped{t.from, fmt.Sprintf("made of %s by the network's NAT64 (RFC 6052): the same path", t.to)}
 }
 
-// throughNAT64 gives the IPv4 addresses without a source the one from which the
-// NAT64 is reached.
-func (r *Resolver) throughNAT64(ctx context.Context, sources map[netip.Addr]Source, prefixes []netip.Prefix, now time.Time) {
-	if len(prefixes) == 0 {
-		return
+// source is the address that this host sends from to reach a: of an IPv4 address
+// that it has no way to, the one from which the NAT64 is reached.
+func (r *Resolver) source(ctx context.Context, a netip.Addr, prefixes []netip.Prefix, now time.Time) Source {
+	s := r.state.sources.of(ctx, a, now)
+	if s.Addr.IsValid() || len(prefixes) == 0 {
+		return s
 	}
-	for a, s := range sources {
-		if v6, ok := synthesized(prefixes, a); ok && !s.Addr.IsValid() {
-			sources[a] = r.state.sources.of(ctx, v6, now)
-		}
+	if v6, ok := synthesized(prefixes, a); ok {
+		return r.state.sources.of(ctx, v6, now)
 	}
+	return s
 }

@@ -49,8 +49,8 @@ func TestNAT64TurnedBack(t *testing.T) {
 		if err != nil || !same(set(a), []string{"192.0.2.1"}) || took != rtt {
 			t.Errorf("got %v, %v after %v", set(a), err, took)
 		}
-		if !strings.Contains(a.Reasons[0], "source 2001:db8:ff::2") || !strings.HasSuffix(a.Reasons[0], "; turned back from 2001:db8:64::c000:201") {
-			t.Errorf("reason %q", a.Reasons[0])
+		if !strings.Contains(a.Reasons()[0], "source 2001:db8:ff::2") || !strings.HasSuffix(a.Reasons()[0], "; turned back from 2001:db8:64::c000:201") {
+			t.Errorf("reason %q", a.Reasons()[0])
 		}
 		if len(a.Dropped) != 1 || a.Dropped[0].Addr.String() != "2001:db8:64::c000:201" || !strings.Contains(a.Dropped[0].Why, "made of 192.0.2.1") {
 			t.Errorf("dropped %v", a.Dropped)

@@ -21,7 +21,7 @@ const (
 // sourceMemory remembers the source addresses of this host for a moment: names
 // are looked up in bursts.
 type sourceMemory struct {
-	look   func(context.Context, []netip.Addr) []Source // nil: the finder's
+	look   func(context.Context, netip.Addr) Source // nil: the finder's
 	finder addrsel.Finder
 
 	mu   sync.Mutex // guards what is below
@@ -33,35 +33,6 @@ type knownSource struct {
 	until  time.Time
 }
 
-// find returns this host's source address for each address of the families.
-func (m *sourceMemory) find(ctx context.Context, families []FamilyResult, now time.Time) map[netip.Addr]Source {
-	n := 0
-	for _, f := range families {
-		n += len(f.Addrs)
-	}
-	found := make(map[netip.Addr]Source, n)
-	unknown := make([]netip.Addr, 0, n)
-	m.mu.Lock()
-	for _, f := range families {
-		for _, a := range f.Addrs {
-			a = a.Unmap()
-			if s, ok := m.seen[a]; ok && now.Before(s.until) {
-				found[a] = s.source
-			} else {
-				unknown = append(unknown, a)
-			}
-		}
-	}
-	m.mu.Unlock()
-	if len(unknown) == 0 {
-		return found
-	}
-	for i, s := range m.learn(ctx, unknown, now) {
-		found[unknown[i]] = s
-	}
-	return found
-}
-
 // of returns this host's source address for one destination.
 func (m *sourceMemory) of(ctx context.Context, a netip.Addr, now time.Time) Source {
 	m.mu.Lock()
@@ -70,29 +41,30 @@ func (m *sourceMemory) of(ctx context.Context, a netip.Addr, now time.Time) Sour
 	if ok && now.Before(s.until) {
 		return s.source
 	}
-	return m.learn(ctx, []netip.Addr{a}, now)[0]
+	return m.learn(ctx, a, now)
 }
 
-// learn looks for the sources of addrs, and remembers them.
-func (m *sourceMemory) learn(ctx context.Context, addrs []netip.Addr, now time.Time) []Source {
-	look := m.finder.Sources
-	if m.look != nil {
-		look = m.look
+// learn looks for the source for a, and remembers it.
+func (m *sourceMemory) learn(ctx context.Context, a netip.Addr, now time.Time) Source {
+	look := m.look
+	if look == nil {
+		look = m.finder.Source
 	}
-	sources := look(ctx, addrs)
-	if ctx.Err() == nil { // otherwise none says that it is missing
-		m.remember(addrs, sources, now.Add(sourceTime))
+	source := look(ctx, a)
+	if ctx.Err() == nil { // otherwise none does not say that it is missing
+		m.remember(a, knownSource{source, now.Add(sourceTime)})
 	}
-	return sources
+	return source
 }
 
-func (m *sourceMemory) remember(addrs []netip.Addr, sources []Source, until time.Time) {
+func (m *sourceMemory) remember(a netip.Addr, s knownSource) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.seen == nil || len(m.seen)+len(addrs) > maxSources {
-		m.seen = make(map[netip.Addr]knownSource, len(addrs))
+	if m.seen == nil {
+		m.seen = map[netip.Addr]knownSource{}
 	}
-	for i, a := range addrs {
-		m.seen[a] = knownSource{sources[i], until}
+	if len(m.seen) >= maxSources {
+		clear(m.seen)
 	}
+	m.seen[a] = s
 }

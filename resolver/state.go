@@ -42,6 +42,9 @@ type engine struct {
 	from  *sysconf.ResolvConf // as the system gave it
 	conf  *sysconf.ResolvConf // with the resolver's own settings
 	ask   upstream.Exchanger
+	// recall answers from the cache alone, with upstream.ErrNotCached what that
+	// lacks; nil without a cache.
+	recall upstream.Exchanger
 	nat64 nat64Memory // forgotten with the servers: another network has another
 }
 
@@ -118,14 +121,16 @@ func (r *Resolver) build(from *sysconf.ResolvConf) (*engine, error) {
 		strategy = upstream.Rotated
 	}
 	x := upstream.Failover(servers, upstream.FailoverOptions{Strategy: strategy, Rounds: conf.Attempts})
-	return &engine{from: from, conf: &conf, ask: r.cached(upstream.Coalesce(x))}, nil
+	e := &engine{from: from, conf: &conf, ask: upstream.Coalesce(x)}
+	if r.CacheOctets >= 0 {
+		c := r.cached(e.ask)
+		e.ask, e.recall = c, upstream.ExchangerFunc(c.Recall)
+	}
+	return e, nil
 }
 
-// cached puts the resolver's cache, if it has one, before x. The lock is held.
-func (r *Resolver) cached(x upstream.Exchanger) upstream.Exchanger {
-	if r.CacheOctets < 0 {
-		return x
-	}
+// cached puts the resolver's cache before x. The lock is held.
+func (r *Resolver) cached(x upstream.Exchanger) *upstream.Cache {
 	if r.state.cache == nil {
 		octets := r.CacheOctets
 		if octets == 0 {

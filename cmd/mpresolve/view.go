@@ -148,8 +148,8 @@ func newLookupView(t target, answer *resolver.Answer, now time.Time) lookupView 
 	view.set = answer.Record.WithPort(t.port)
 	for i, ep := range view.set.All() {
 		why := ""
-		if i < len(answer.Reasons) {
-			why = answer.Reasons[i]
+		if i < len(answer.Reasons()) {
+			why = answer.Reasons()[i]
 		}
 		view.Addresses = append(view.Addresses, addressView{endpointText(ep), why})
 	}

@@ -64,17 +64,7 @@ type Ranked struct {
 // server's answers. It therefore orders the IPv6 destinations of a tie among
 // the places that they hold, and leaves the IPv4 ones where they are.
 func Sort(policy Policy, dests []Dest) []Ranked {
-	policy = policy.orDefault()
-	cs := make([]candidate, len(dests))
-	for i, d := range dests {
-		cs[i] = newCandidate(policy, d)
-	}
-	slices.SortStableFunc(cs, func(a, b candidate) int {
-		order, _ := compare(&a, &b)
-		return order
-	})
-	sortTiesByPrefix(cs)
-
+	cs := sorted(make([]candidate, 0, len(dests)), policy, dests)
 	out := make([]Ranked, len(cs))
 	for i := range cs {
 		var next *candidate
@@ -85,6 +75,36 @@ func Sort(policy Policy, dests []Dest) []Ranked {
 		out[i] = Ranked{Dest: cs[i].dest, Rule: rule, Why: explain(&cs[i], next, rule)}
 	}
 	return out
+}
+
+// Order appends to dst the addresses of dests in the order that [Interleave] of
+// [Sort] gives. It does not say why, and so costs no memory for the few addresses
+// that most names have.
+func Order(dst []netip.Addr, policy Policy, dests []Dest, preferredFamilyCount int) []netip.Addr {
+	var room [usual]candidate
+	var ranks, mixed [usual]Ranked
+	ranked := ranks[:0]
+	for _, c := range sorted(room[:0], policy, dests) {
+		ranked = append(ranked, Ranked{Dest: c.dest})
+	}
+	for _, r := range interleaveAll(mixed[:0], ranked, preferredFamilyCount) {
+		dst = append(dst, r.Addr)
+	}
+	return dst
+}
+
+// sorted appends dests to cs, which is empty, in the order of the rules.
+func sorted(cs []candidate, policy Policy, dests []Dest) []candidate {
+	policy = policy.orDefault()
+	for _, d := range dests {
+		cs = append(cs, newCandidate(policy, d))
+	}
+	slices.SortStableFunc(cs, func(a, b candidate) int {
+		order, _ := compare(&a, &b)
+		return order
+	})
+	sortTiesByPrefix(cs)
+	return cs
 }
 
 // candidate is a destination with all that the rules compare looked up once.

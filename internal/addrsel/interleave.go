@@ -15,6 +15,11 @@ const DefaultPreferredFamilyCount = 1
 // A reachable destination that is moved up has Rule [RuleNone] and a Why that says
 // so; the others keep what Sort gave them.
 func Interleave(r []Ranked, preferredFamilyCount int) []Ranked {
+	return interleaveAll(make([]Ranked, 0, len(r)), r, preferredFamilyCount)
+}
+
+// interleaveAll appends r to out, which is empty: the reachable, then the others.
+func interleaveAll(out, r []Ranked, preferredFamilyCount int) []Ranked {
 	if preferredFamilyCount < 1 {
 		preferredFamilyCount = DefaultPreferredFamilyCount
 	}
@@ -25,7 +30,7 @@ func Interleave(r []Ranked, preferredFamilyCount int) []Ranked {
 			break
 		}
 	}
-	out := interleave(make([]Ranked, 0, len(r)), r[:reachable], preferredFamilyCount)
+	out = interleave(out, r[:reachable], preferredFamilyCount)
 	return interleave(out, r[reachable:], preferredFamilyCount)
 }
 

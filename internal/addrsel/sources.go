@@ -41,14 +41,21 @@ type Finder struct {
 func (f *Finder) Sources(ctx context.Context, dests []netip.Addr) []Source {
 	out := make([]Source, len(dests))
 	for i, d := range dests {
-		if ctx.Err() != nil || !d.IsValid() {
-			continue
-		}
-		if a := sourceOf(netip.AddrPortFrom(d.Unmap(), probePort)); a.IsValid() {
-			out[i] = f.describe(a)
-		}
+		out[i] = f.Source(ctx, d)
 	}
 	return out
+}
+
+// Source is Sources for one destination.
+func (f *Finder) Source(ctx context.Context, dest netip.Addr) Source {
+	if ctx.Err() != nil || !dest.IsValid() {
+		return Source{}
+	}
+	a := sourceOf(netip.AddrPortFrom(dest.Unmap(), probePort))
+	if !a.IsValid() {
+		return Source{}
+	}
+	return f.describe(a)
 }
 
 // describe is what is known of an address of this host.

@@ -104,31 +104,35 @@ func lower(c byte) byte {
 // String returns the presentation form with its trailing dot, in lower case; what is special or
 // not printable is escaped, so that ParseName gives the same name again. No name gives "".
 func (n Name) String() string {
-	if n == Root {
-		return "."
-	}
-	var b strings.Builder
-	b.Grow(len(n))
-	for label := range n.Labels() {
-		for i := range len(label) {
-			writeOctet(&b, label[i])
-		}
-		b.WriteByte('.')
-	}
-	return b.String()
+	var room [MaxNameLen]byte
+	return string(n.AppendString(room[:0]))
 }
 
-// writeOctet writes one octet of a label, escaped where RFC 1035 section 5.1 needs it.
-func writeOctet(b *strings.Builder, c byte) {
+// AppendString appends what String returns to dst.
+func (n Name) AppendString(dst []byte) []byte {
+	if n == Root {
+		return append(dst, '.')
+	}
+	for len(n) > 1 {
+		end := 1 + int(n[0])
+		for i := 1; i < end; i++ {
+			dst = appendOctet(dst, n[i])
+		}
+		dst = append(dst, '.')
+		n = n[end:]
+	}
+	return dst
+}
+
+// appendOctet appends one octet of a label, escaped where RFC 1035 section 5.1 needs it.
+func appendOctet(dst []byte, c byte) []byte {
 	switch {
 	case c <= ' ' || c >= 0x7f:
-		fmt.Fprintf(b, "\\%03d", c)
+		return append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
 	case strings.IndexByte(`."\;()@$`, c) >= 0:
-		b.WriteByte('\\')
-		b.WriteByte(c)
-	default:
-		b.WriteByte(c)
+		return append(dst, '\\', c)
 	}
+	return append(dst, c)
 }
 
 // Labels yields the labels from the left, without length octets and without the root's.
