@@ -7,7 +7,7 @@
 //
 // # Memory
 //
-// Config.MaxOctets bounds all that is taken from the heap, but for about a thousandth of
+// Config.MaxOctets bounds all that is taken from the system, but for about a thousandth of
 // bookkeeping; it is taken as the cache fills and Stats.Octets says how much it is. An entry costs
 // its message without OPT, 16 octets, 2 more for each record, up to 7 to a multiple of 8, and 9 to
 // 18 in the table. One with two A or AAAA records and a name of some 20 octets comes to 126 in all,

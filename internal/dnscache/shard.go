@@ -142,7 +142,7 @@ func (s *shard) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index, s.ghost = index{}, nil
-	s.store = newStore(len(s.store.segments))
+	s.store.reset()
 	s.small, s.main = nil, nil
 }
 

@@ -7,16 +7,17 @@ type segment struct {
 	main bool // it is in the main queue
 }
 
-// store is the segments of one shard, taken from the heap when first needed. An entry's location
+// store is the segments of one shard, taken from the system when first needed. An entry's location
 // counts entryUnits over all segments, from 1.
 type store struct {
 	segments []segment
+	arena    *arena   // nil until the first segment is needed, or where there is none to be had
 	fresh    int      // segments from this one on have never been used
 	released []uint32 // used before, free again
 }
 
 const (
-	// segmentOctets is a multiple of the heap's page, so that no more is taken than is counted, and
+	// segmentOctets is a multiple of the page, the heap's too, so that no more is taken than is counted, and
 	// holds at least two of the greatest entry. Room is made a segment at a time.
 	segmentOctets   = 40 << 10
 	unitsPerSegment = segmentOctets / entryUnit
@@ -40,12 +41,29 @@ func (t *store) take(main bool) uint32 {
 		t.released = t.released[:n-1]
 	} else {
 		id = uint32(t.fresh)
+		t.segments[id].buf = t.memory(t.fresh)
 		t.fresh++
-		t.segments[id].buf = make([]byte, segmentOctets)
 	}
 	t.segments[id].used = 0
 	t.segments[id].main = main
 	return id
+}
+
+// memory is that of the segment with the given number.
+func (t *store) memory(number int) []byte {
+	if number == 0 {
+		t.arena = newArena(len(t.segments) * segmentOctets)
+	}
+	if t.arena == nil {
+		return make([]byte, segmentOctets)
+	}
+	return t.arena.octets[number*segmentOctets:][:segmentOctets:segmentOctets]
+}
+
+// reset forgets all, and gives the memory back.
+func (t *store) reset() {
+	t.arena.free()
+	*t = newStore(len(t.segments))
 }
 
 func (t *store) release(id uint32) { t.released = append(t.released, id) }
