@@ -13,8 +13,7 @@ func TestAnswerJSON(t *testing.T) {
 	six.Elapsed, six.Tries = 1500*time.Microsecond, 1
 	four.Err = &resolver.Error{Name: "www.example", Type: "A", Kind: resolver.ErrNoData}
 	a := resolver.Merge("www.example", 0, []resolver.FamilyResult{six, four}, resolver.MergeOptions{Now: mergeTime})
-	want := `{"name":"www.example","canonical":"www.example.","record":["[2001:db8::1]:0"],"reasons":["in the order of the answer"],` +
-		`` +
+	want := `{"name":"www.example","canonical":"www.example.","record":["[2001:db8::1]:0"],` +
 		`"families":[{"type":"AAAA","name":"www.example.","addresses":["2001:db8::1","::1"],"ttl":60,"server":"192.0.2.53:53","protocol":"udp","elapsed_ms":1.5,"tries":1,"cached":false,"authenticated":false},` +
 		`{"type":"A","name":"www.example.","addresses":[],"ttl":0,"server":"192.0.2.53:53","protocol":"udp","elapsed_ms":0,"tries":0,"cached":false,"authenticated":false,` +
 		`"error":{"kind":"no records of this type","message":"www.example: A: no records of this type"}}],` +

@@ -11,8 +11,9 @@
 // bookkeeping; it is taken as the cache fills and Stats.Octets says how much it is. An entry costs
 // its message without OPT, 16 octets, 2 more for each record, up to 7 to a multiple of 8, and 9 to
 // 18 in the table. One with two A or AAAA records and a name of some 20 octets comes to 126 in all,
-// by the cache's count and by the heap's (BenchmarkEntryOctets, 2,000,000 entries). None of it holds
-// pointers, so the garbage collector does not read it.
+// by the cache's count (BenchmarkEntryOctets, 2,000,000 entries). The messages lie outside the heap
+// where the system allows (arena.go), and the table holds no pointers: the garbage collector reads
+// none of it.
 //
 // # Beyond a hit
 //
