@@ -134,7 +134,7 @@ func (a *app) rootCommand() *cobra.Command {
 	persistent.BoolVar(&a.json, "json", false, "print JSON, one object per line")
 	persistent.StringVar(&a.color, "color", "auto", "colour the output: auto, always, never")
 	f.register(root)
-	root.AddCommand(a.dialCommand(), a.pathsCommand(), a.decodeCommand(), a.doctorCommand(), a.demoCommand(), a.daemonCommand())
+	root.AddCommand(a.dialCommand(), a.probeFileCommand(), a.pathsCommand(), a.decodeCommand(), a.doctorCommand(), a.demoCommand(), a.daemonCommand())
 	return root
 }
 

@@ -231,6 +231,24 @@ func (v *probeView) failure(t target) error {
 	return &exitError{code: exitFailed, err: fmt.Errorf("%s:%d: %s", t.name, t.port, v.Error), hint: v.hint}
 }
 
+// verdict is what is known of one address: first where a connection began with
+// it, else the best of what the joins told.
+func (v *probeView) verdict(address string) string {
+	best := string(dialer.NotTried)
+	for _, c := range v.Connections {
+		if c.Remote == address {
+			return string(dialer.First)
+		}
+		for _, j := range c.Joins {
+			same := outcomeOf(dialer.Verdict(j.Verdict)).Verdict() == hostid.Same
+			if j.Address == address && (best == string(dialer.NotTried) || same) {
+				best = j.Verdict
+			}
+		}
+	}
+	return best
+}
+
 // writeProbe prints each connection with its joins.
 func writeProbe(w io.Writer, view *probeView, st style) {
 	if view == nil {

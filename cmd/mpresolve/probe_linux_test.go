@@ -98,6 +98,46 @@ func TestProbe(t *testing.T) {
 	})
 }
 
+// TestProbeFile: each name has its line, with the verdict of each address.
+func TestProbeFile(t *testing.T) {
+	inDemoHosts(t, func(t *testing.T, _ *demoLab, dns string) {
+		const names = "two.example:7000\nplain.example:7000\nalone.example:7000\n"
+		code, out, _ := probing(t, names, "probe-file", "--server", dns, "--broker", "off", "-")
+		if code != exitFailed {
+			t.Errorf("exit code %d", code)
+		}
+		views := make(map[string]nameView)
+		for line := range strings.Lines(out) {
+			var view nameView
+			if err := json.Unmarshal([]byte(line), &view); err != nil {
+				t.Fatal(err)
+			}
+			views[view.Name] = view
+		}
+		two := views["two.example"]
+		want := []string{"192.0.2.10 2001:db8:2::10 proven", "2001:db8:3::20 203.0.113.20 proven"}
+		if got := partition(two.Hosts); !two.Told || !slices.Equal(got, want) {
+			t.Errorf("two hosts: %+v", two)
+		}
+		verdicts := map[string]int{}
+		for _, a := range two.Addresses {
+			verdicts[a.Verdict]++
+			if !slices.Contains(two.Hosts[a.Host].Addresses, withoutPort(a.Address)) {
+				t.Errorf("%+v is not of host %+v", a, two.Hosts[a.Host])
+			}
+		}
+		if verdicts["first"] != 2 || verdicts["joined"] != 2 {
+			t.Errorf("verdicts %v", verdicts)
+		}
+		if v := views["plain.example"]; v.Told || v.Error == "" {
+			t.Errorf("plain hosts: %+v", v)
+		}
+		if v := views["alone.example"]; !v.Told {
+			t.Errorf("one address: %+v", v)
+		}
+	})
+}
+
 // TestProbeCannotTell: it says of what, why, and what would make it possible.
 func TestProbeCannotTell(t *testing.T) {
 	inDemoHosts(t, func(t *testing.T, _ *demoLab, dns string) {
