@@ -1,13 +1,10 @@
 package mpdnsd
 
 import (
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/broker"
@@ -16,26 +13,9 @@ import (
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 )
 
-const (
-	// maxHintUsers bounds the users whose hints are kept; of more, any one's are
-	// forgotten.
-	maxHintUsers = 64
-	// hintCapacity is how many pairs of addresses one user's hints may be about.
-	hintCapacity = 1024
-)
-
 // pathVerdicts is the memory of the broker: what was proven, for all programs,
 // and what each user's programs say, for that user.
-type pathVerdicts struct {
-	store *verdicts.Store // what was proven
-
-	mu    sync.Mutex // guards hints
-	hints map[uint32]*hostid.Memory
-}
-
-func newPathVerdicts(s *verdicts.Store) *pathVerdicts {
-	return &pathVerdicts{store: s, hints: make(map[uint32]*hostid.Memory)}
-}
+type pathVerdicts struct{ store *verdicts.Store }
 
 // stateEnv is the folder that the service manager gives (systemd.exec(5)), or
 // several with colons between them.
@@ -51,7 +31,7 @@ func (d *daemon) openVerdicts(set *setup) error {
 	if err != nil {
 		return err
 	}
-	d.verdicts = newPathVerdicts(store)
+	d.verdicts = &pathVerdicts{store}
 	return nil
 }
 
@@ -62,25 +42,7 @@ func (v *pathVerdicts) Record(f broker.Finding) {
 		v.store.Prove(name, f.First, f.Addr, outcome, f.Time)
 		return
 	}
-	v.ofUser(f.UID).Record(name, f.First, f.Addr, outcome, f.Time)
-}
-
-// ofUser returns the memory of a user's hints.
-func (v *pathVerdicts) ofUser(uid uint32) *hostid.Memory {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	m := v.hints[uid]
-	if m != nil {
-		return m
-	}
-	for other := range v.hints {
-		if len(v.hints) >= maxHintUsers {
-			delete(v.hints, other)
-		}
-	}
-	m = hostid.NewMemory(hintCapacity)
-	v.hints[uid] = m
-	return m
+	v.store.Hint(f.UID, name, f.First, f.Addr, outcome, f.Time)
 }
 
 // LookUp is [broker.Memory].LookUp: a proof stands above a hint. Outcomes that
@@ -94,9 +56,7 @@ func (v *pathVerdicts) LookUp(name string, first, addr netip.Addr, uid uint32) (
 		return f, true
 	}
 	v.store.Fetch(name, []netip.Addr{first, addr})
-	v.mu.Lock()
-	m := v.hints[uid]
-	v.mu.Unlock()
+	m := v.store.Hints(uid)
 	if m == nil {
 		return broker.Finding{}, false
 	}
@@ -133,10 +93,10 @@ func (v *pathVerdicts) remembered(name string, now time.Time, limit int) (all []
 		}
 	}
 	add(v.store.Memory(), nil)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, uid := range slices.Sorted(maps.Keys(v.hints)) {
-		add(v.hints[uid], &uid)
+	for _, uid := range v.store.Users() {
+		if m := v.store.Hints(uid); m != nil { // they may be forgotten meanwhile
+			add(m, &uid)
+		}
 	}
 	return all[:min(len(all), limit)], len(all) > limit
 }

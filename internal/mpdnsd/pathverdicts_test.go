@@ -12,14 +12,14 @@ import (
 )
 
 // TestPathVerdicts: a proof is everybody's and stands above hints, which are
-// their user's and bounded.
+// their user's.
 func TestPathVerdicts(t *testing.T) {
 	store, err := verdicts.Open(verdicts.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	v := newPathVerdicts(store)
+	v := &pathVerdicts{store}
 	first, addr, third := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3")
 	now := time.Now()
 	record := func(uid uint32, a netip.Addr, o broker.Outcome, proven bool, at time.Time) {
@@ -45,12 +45,6 @@ func TestPathVerdicts(t *testing.T) {
 	want(1, third, 0, false) // expired
 	record(1, third, broker.Announced, true, now)
 	want(9, third, broker.Announced, true)
-	for uid := range uint32(10 * maxHintUsers) {
-		record(uid, addr, broker.OtherHost, false, now)
-	}
-	if len(v.hints) != maxHintUsers {
-		t.Errorf("the hints of %d users are kept", len(v.hints))
-	}
 }
 
 // TestVerdictNames: a client's spelling of a name, with a port or without, is the same
@@ -61,7 +55,7 @@ func TestVerdictNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	v := newPathVerdicts(store)
+	v := &pathVerdicts{store}
 	first, addr := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
 	v.Record(broker.Finding{Name: "WWW.example:443", First: first, Addr: addr, Outcome: broker.Joined, Proven: true, Time: time.Now()})
 	for _, name := range []string{"www.Example", "www.example.", "WWW.example:443", "www.example.:80"} {
@@ -84,7 +78,7 @@ func TestWriteVerdicts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	v := newPathVerdicts(store)
+	v := &pathVerdicts{store}
 	now := time.Now()
 	record := func(name, addr string, o broker.Outcome, proven bool, uid uint32, age time.Duration) {
 		v.Record(broker.Finding{

@@ -21,10 +21,10 @@ import (
 // crash can lose.
 const SaveInterval = 2 * time.Minute
 
-// file keeps a memory in a file.
+// file keeps a store in a file.
 type file struct {
 	path    string
-	memory  *hostid.Memory
+	store   *Store
 	log     *slog.Logger
 	written [sha256.Size]byte // of what the file holds; zero: not known
 	failed  bool              // to write it, the last time; that was logged
@@ -34,8 +34,8 @@ type file struct {
 
 // openFile reads the file and begins to write it. Whatever is wrong with it costs what
 // it held, never the start.
-func openFile(path string, m *hostid.Memory, log *slog.Logger) *file {
-	f := &file{path: path, memory: m, log: log}
+func openFile(path string, s *Store, log *slog.Logger) *file {
+	f := &file{path: path, store: s, log: log}
 	f.load(time.Now())
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancel(context.Background())
@@ -69,12 +69,12 @@ func (f *file) close() {
 func (f *file) load(now time.Time) {
 	octets, err := read(f.path)
 	if err == nil {
-		err = f.memory.Restore(octets, now)
+		err = f.store.restore(octets, now)
 	}
 	switch {
 	case err == nil:
 		f.written = sha256.Sum256(octets)
-		f.log.Info("verdicts file: read", "file", f.path, "pairs", f.memory.Len())
+		f.log.Info("verdicts file: read", "file", f.path, "pairs", f.store.memory.Len(), "users", len(f.store.Users()))
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Stat(filepath.Dir(f.path)); err != nil {
 			f.log.Warn("verdicts file: its folder is needed before anything can be kept", "file", f.path, "error", err)
@@ -106,12 +106,12 @@ func read(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, hostid.MaxSnapshot+1)) // which Restore refuses
+	return io.ReadAll(io.LimitReader(f, hostid.MaxSnapshot+1)) // which restore refuses
 }
 
 // save writes the file if there is something new. A failure is logged once.
 func (f *file) save(now time.Time) {
-	octets := f.memory.Snapshot(now)
+	octets := f.store.snapshot(now)
 	sum := sha256.Sum256(octets)
 	if sum == f.written {
 		return

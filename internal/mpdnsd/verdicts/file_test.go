@@ -91,9 +91,12 @@ func TestFileIsLeftAlone(t *testing.T) {
 // TestBadFile: whatever the file is, the daemon starts; what cannot be read is set
 // aside and said, and what is no file at all stays as it is.
 func TestBadFile(t *testing.T) {
-	good := hostid.NewMemory(0)
-	good.Record(name, first, second, hostid.Joined, time.Now())
-	octets := good.Snapshot(time.Now())
+	good, err := Open(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good.Prove(name, first, second, hostid.Joined, time.Now())
+	octets := good.snapshot(time.Now())
 	flipped := append([]byte(nil), octets...)
 	flipped[len(flipped)/2] ^= 1
 	write := func(b []byte) func(string) error {

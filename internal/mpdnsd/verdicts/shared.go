@@ -71,7 +71,7 @@ func option(url string) (rueidis.ClientOption, error) {
 		return rueidis.ClientOption{}, errors.New("want redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or unix://PATH")
 	}
 	o, err := rueidis.ParseURL(url)
-	if err != nil || rest == "" || strings.ContainsAny(rest, "?#") && scheme != "unix" {
+	if err != nil || rest == "" || o.SelectDB < 0 || strings.ContainsAny(rest, "?#") && scheme != "unix" {
 		return rueidis.ClientOption{}, fmt.Errorf("not %s://[USER:PASSWORD@]HOST[:PORT][/DATABASE] with a database number", scheme)
 	}
 	o.Dialer.Timeout = connectTimeout

@@ -4,8 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/af-multipath/mpresolve/internal/hostid"
 )
@@ -17,26 +22,41 @@ type Config struct {
 	Log   *slog.Logger
 }
 
+// The bounds of what users' programs say.
+const (
+	// MaxUsers bounds the users whose hints are kept; of more, any one's are
+	// forgotten.
+	MaxUsers = 64
+	// hintCapacity is how many pairs of addresses one user's hints may be about.
+	hintCapacity = 1024
+)
+
 // Store is the memory, its file and its server. It is ended by Close.
 type Store struct {
 	memory *hostid.Memory
 	file   *file   // nil: none
 	shared *shared // nil: none
+
+	mu    sync.Mutex // guards hints
+	hints map[uint32]*hostid.Memory
 }
 
 // Open reads the file, begins to write it, and begins to look for the server. The
 // error is the URL's.
 func Open(c Config) (*Store, error) {
-	s := &Store{memory: hostid.NewMemory(0)}
+	s := &Store{memory: hostid.NewMemory(0), hints: make(map[uint32]*hostid.Memory)}
+	var o rueidis.ClientOption
 	if c.Redis != "" {
-		o, err := option(c.Redis)
-		if err != nil {
+		var err error
+		if o, err = option(c.Redis); err != nil {
 			return nil, fmt.Errorf("verdicts server: %w", err)
 		}
-		s.shared = openShared(o, s.memory, c.Log)
 	}
 	if c.File != "" {
-		s.file = openFile(c.File, s.memory, c.Log)
+		s.file = openFile(c.File, s, c.Log)
+	}
+	if c.Redis != "" {
+		s.shared = openShared(o, s.memory, c.Log)
 	}
 	return s, nil
 }
@@ -51,7 +71,7 @@ func (s *Store) Close() {
 	}
 }
 
-// Memory is what is remembered, by [Name].
+// Memory is what was proven, and what answers held, by [Name].
 func (s *Store) Memory() *hostid.Memory { return s.memory }
 
 // Prove remembers, and publishes, what this machine's broker has seen proven. It does
@@ -61,6 +81,43 @@ func (s *Store) Prove(name string, first, addr netip.Addr, o hostid.Outcome, at 
 	if s.shared != nil {
 		s.shared.publish(name, first, addr, claim{o, at})
 	}
+}
+
+// Hints is what a user's programs say, by [Name]; nil if nothing is kept.
+func (s *Store) Hints(uid uint32) *hostid.Memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hints[uid]
+}
+
+// Hint remembers what a user's program says.
+func (s *Store) Hint(uid uint32, name string, first, addr netip.Addr, o hostid.Outcome, at time.Time) {
+	s.ofUser(uid).Record(name, first, addr, o, at)
+}
+
+// ofUser returns the memory of a user's hints, a new one if need be.
+func (s *Store) ofUser(uid uint32) *hostid.Memory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.hints[uid]
+	if m != nil {
+		return m
+	}
+	for other := range s.hints {
+		if len(s.hints) >= MaxUsers {
+			delete(s.hints, other)
+		}
+	}
+	m = hostid.NewMemory(hintCapacity)
+	s.hints[uid] = m
+	return m
+}
+
+// Users are the users whose hints are kept, sorted.
+func (s *Store) Users() []uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.hints))
 }
 
 // Recall adds to the memory what other machines know of a name's addresses. It waits

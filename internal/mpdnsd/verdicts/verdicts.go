@@ -10,7 +10,7 @@
 //
 // # The file
 //
-// It is a snapshot of the memory with a checksum, replaced as a whole every few
+// It is a snapshot of the memory, and of what each user's programs say, with a checksum, replaced as a whole every few
 // minutes and at the end: a crash loses what is younger than [SaveInterval]. A file
 // that cannot be read is set aside, and the memory begins empty.
 //
