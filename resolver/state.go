@@ -39,13 +39,13 @@ type state struct {
 
 // engine is a configuration and the way to ask that was built for it.
 type engine struct {
-	from  *sysconf.ResolvConf // as the system gave it
-	conf  *sysconf.ResolvConf // with the resolver's own settings
-	ask   upstream.Exchanger
+	from *sysconf.ResolvConf // as the system gave it
+	conf *sysconf.ResolvConf // with the resolver's own settings
+	ask  upstream.Exchanger
 	// recall answers from the cache alone, with upstream.ErrNotCached what that
 	// lacks; nil without a cache.
 	recall upstream.Exchanger
-	nat64 nat64Memory // forgotten with the servers: another network has another
+	nat64  nat64Memory // forgotten with the servers: another network has another
 }
 
 // prepare brings the configuration up to date and returns the engine for it.
