@@ -37,7 +37,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, types []dnswire.Type
 		return nil, err
 	}
 	families := only(p.ready, types)
-	if p.names != nil {
+	if p.ready == nil {
 		families = r.search(ctx, p, p.engine.allowed(types))
 	}
 	onlySix := len(types) == 1 && types[0] == dnswire.TypeAAAA
@@ -88,8 +88,9 @@ func only(results []FamilyResult, types []dnswire.Type) []FamilyResult {
 // be asked. What it returns when none has is that of the name that says most.
 func (r *Resolver) search(ctx context.Context, p plan, types []dnswire.Type) []FamilyResult {
 	var best []FamilyResult
-	for i, name := range p.names {
-		out := r.start(p, name, types)
+	var room [1]dnswire.Name
+	for i, name := range p.names(room[:0]) {
+		out := r.start(p.engine, p.asked, name, types)
 		results := r.gather(ctx, out)
 		if i == 0 || telling(results) > telling(best) {
 			best = results
@@ -170,10 +171,10 @@ type race struct {
 
 // start asks all types at once, or one after the other where resolv.conf says
 // single-request. What the cache has is there when it returns.
-func (r *Resolver) start(p plan, name dnswire.Name, types []dnswire.Type) *race {
-	out := &race{Resolver: r, engine: p.engine, asked: p.asked, name: name, done: make(chan int, maxTypes)}
+func (r *Resolver) start(e *engine, asked string, name dnswire.Name, types []dnswire.Type) *race {
+	out := &race{Resolver: r, engine: e, asked: asked, name: name, done: make(chan int, maxTypes)}
 	out.types, out.todo = append(out.typeRoom[:0], types...), out.todoRoom[:0]
-	text := textOf(name, p.asked)
+	text := textOf(name, asked)
 	now := time.Now()
 	for i, t := range types {
 		out.results[i] = FamilyResult{Type: typeName(t), Name: text}
@@ -363,13 +364,14 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 			yield(FamilyResult{}, err)
 			return
 		}
-		if p.names == nil {
+		if p.ready != nil {
 			yieldAll(p.ready, yield)
 			return
 		}
 		var held []FamilyResult
-		for i, name := range p.names {
-			out := r.start(p, name, p.engine.allowed(r.types()))
+		var room [1]dnswire.Name
+		for i, name := range p.names(room[:0]) {
+			out := r.start(p.engine, p.asked, name, p.engine.allowed(r.types()))
 			results, end := r.stream(ctx, out, yield)
 			if end {
 				return

@@ -55,6 +55,7 @@ func Merge(name string, port uint16, families []FamilyResult, o MergeOptions) *A
 type merged struct {
 	answer  Answer
 	judging judging
+	dests   [usualAddrs / 2]addrsel.Dest // room for them
 }
 
 // merge is Merge with o.Source apart, which unlike o is not kept: so it may be a
@@ -79,7 +80,7 @@ func merge(name string, port uint16, families []FamilyResult, o MergeOptions, so
 	a.Dropped = dropped
 	j.families, j.nat64, j.now = used, o.NAT64, o.Now
 	j.ranking = ranking{
-		dests: destinations(keep, o.History, source), known: source != nil,
+		dests: destinations(m.dests[:0], keep, o.History, source), known: source != nil,
 		policy: o.Policy, count: o.PreferredFamilyCount, back: back,
 	}
 	var room [usualAddrs]netip.Addr
@@ -139,19 +140,18 @@ func answered(families []FamilyResult, typ string) bool {
 	})
 }
 
-// destinations are the addresses to keep, with what their order depends on.
-func destinations(keep []candidate, history func(netip.Addr) (time.Duration, bool), source func(netip.Addr) Source) []addrsel.Dest {
-	dests := make([]addrsel.Dest, len(keep))
-	for i, c := range keep {
-		d := &dests[i]
-		d.Addr, d.Source.Addr = c.addr, c.addr // with nothing known all are alike
-		if source == nil {
-			continue
+// destinations appends to dests the addresses to keep, with what their order
+// depends on.
+func destinations(dests []addrsel.Dest, keep []candidate, history func(netip.Addr) (time.Duration, bool), source func(netip.Addr) Source) []addrsel.Dest {
+	for _, c := range keep {
+		d := addrsel.Dest{Addr: c.addr, Source: Source{Addr: c.addr}} // with nothing known all are alike
+		if source != nil {
+			d.Source = source(c.addr)
 		}
-		d.Source = source(c.addr)
-		if history != nil {
+		if source != nil && history != nil {
 			d.RTT, d.Used = history(c.addr)
 		}
+		dests = append(dests, d)
 	}
 	return dests
 }

@@ -17,8 +17,17 @@ import (
 type plan struct {
 	asked  string
 	engine *engine
-	names  []dnswire.Name // to be tried in order, until one has addresses
-	ready  []FamilyResult // no server is asked
+	ready  []FamilyResult // no server is asked; or, where this is nil,
+	name   dnswire.Name   // what to ask for, unless there are
+	search []dnswire.Name // the names to try in order, until one has addresses
+}
+
+// names are those to be tried in order; room has place for one.
+func (p *plan) names(room []dnswire.Name) []dnswire.Name {
+	if p.search != nil {
+		return p.search
+	}
+	return append(room, p.name)
 }
 
 // plan decides what to do with a name; its errors are *Error.
@@ -45,7 +54,7 @@ func (r *Resolver) plan(name string) (plan, error) {
 		p.ready = byFamily(ascii, protoHosts, addrs)
 		return p, nil
 	}
-	p.names = r.candidates(e, ascii, wire)
+	p.name, p.search = wire, r.searched(e, ascii)
 	return p, nil
 }
 
@@ -59,10 +68,11 @@ func literal(name string) (netip.Addr, bool) {
 	return addr, err == nil
 }
 
-// candidates are the name as it is and with the search list's domains.
-func (r *Resolver) candidates(e *engine, ascii string, wire dnswire.Name) []dnswire.Name {
+// searched are the name as it is and with the search list's domains; nil without
+// a list, or where the name is one whatever the list.
+func (r *Resolver) searched(e *engine, ascii string) []dnswire.Name {
 	if r.NoSearch || len(e.conf.Search) == 0 {
-		return []dnswire.Name{wire}
+		return nil
 	}
 	var names []dnswire.Name
 	for _, text := range e.conf.Names(ascii) {

@@ -291,6 +291,26 @@ func TestTruncatedAndEDNSAndForgeries(t *testing.T) {
 	}
 }
 
+// TestTruncatedRoundTrips: a truncated reply costs at most 2.2 round trips more than
+// a whole one, where a connection costs one. Both families go through it at once.
+func TestTruncatedRoundTrips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, n := virtual(t, one, onServer(func(q dnstest.Query) dnstest.Action {
+			a := late(dual())(q)
+			a.Truncate = true
+			return a
+		}))
+		n.Delay(serverAddr, rtt/2)
+		a, took, err := timed(t, r, "www.example.")
+		if err != nil || !same(set(a), wwwBoth) {
+			t.Fatalf("got %v, %v", set(a), err)
+		}
+		if more := took - rtt; more > 22*rtt/10 || more < rtt {
+			t.Errorf("took %v, %.1f round trips more than one", took, float64(more)/float64(rtt))
+		}
+	})
+}
+
 // TestCoalescing: many callers, one query for each family (CVE-2023-30464).
 func TestCoalescing(t *testing.T) {
 	const callers = 60

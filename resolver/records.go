@@ -65,7 +65,7 @@ func (r *Resolver) recordNames(e *engine, name string, t dnswire.Type) ([]dnswir
 	if err != nil {
 		return nil, err
 	}
-	if names := r.candidates(e, ascii, wire); len(names) > 0 {
+	if names := r.searched(e, ascii); len(names) > 0 {
 		return names, nil
 	}
 	return []dnswire.Name{wire}, nil

@@ -224,3 +224,32 @@ func samePermutation(a, b []Dest) bool {
 	}
 	return len(a) == len(b)
 }
+
+// TestOrderIsTheSame: Order is Sort and Interleave, whatever the number.
+func TestOrderIsTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		policy := genPolicy().Draw(t, "policy")
+		dests := rapid.SliceOfN(genDest(), 0, 2*usual).Draw(t, "dests")
+		count := rapid.IntRange(0, 3).Draw(t, "count")
+		var want []netip.Addr
+		for _, r := range Interleave(Sort(policy, dests), count) {
+			want = append(want, r.Addr)
+		}
+		if got := Order(nil, policy, dests, count); !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	})
+}
+
+// TestOrderAllocatesNothing for as many destinations as names have.
+func TestOrderAllocatesNothing(t *testing.T) {
+	var dests []Dest
+	for range usual {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(len(dests))})
+		dests = append(dests, Dest{Addr: a, Source: Source{Addr: a}})
+	}
+	dst := make([]netip.Addr, 0, usual)
+	if n := testing.AllocsPerRun(100, func() { Order(dst, Policy{}, dests, 0) }); n > 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
