@@ -29,16 +29,33 @@ func (m *Memory) Remembered(name string, now time.Time, limit int) []Remembered 
 	defer m.mu.Unlock()
 	var out []Remembered
 	for el := m.recent.Front(); el != nil && len(out) < limit; el = el.Next() {
-		e := el.Value.(*entry)
-		proven := now.Before(e.expires())
-		if name != "" && e.pair.name != name || !proven && !now.Before(e.resumes()) {
-			continue
+		r, ok := el.Value.(*entry).remembered(now)
+		if ok && (name == "" || name == r.Name) {
+			out = append(out, r)
 		}
-		r := Remembered{Name: e.pair.name, A: e.pair.a, B: e.pair.b, Last: e.last, Settled: e.settled, Resumes: e.resumes()}
-		if proven {
-			r.Proof, r.Proven, r.Expires = e.proof, e.proven, e.expires()
-		}
-		out = append(out, r)
 	}
 	return out
+}
+
+// RememberedPair returns what is kept of two addresses of a name; false if that is
+// nothing, or has expired at now.
+func (m *Memory) RememberedPair(name string, x, y netip.Addr, now time.Time) (Remembered, bool) {
+	k, ok := newPair(name, x, y)
+	if !ok {
+		return Remembered{}, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.look(k)
+	return e.remembered(now)
+}
+
+// remembered is an entry without what has expired; false if nothing is left.
+func (e *entry) remembered(now time.Time) (Remembered, bool) {
+	r := Remembered{Name: e.pair.name, A: e.pair.a, B: e.pair.b, Last: e.last, Settled: e.settled, Resumes: e.resumes()}
+	proven := now.Before(e.expires())
+	if proven {
+		r.Proof, r.Proven, r.Expires = e.proof, e.proven, e.expires()
+	}
+	return r, proven || now.Before(e.resumes())
 }

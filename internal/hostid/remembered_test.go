@@ -49,6 +49,20 @@ func TestRemembered(t *testing.T) {
 			t.Errorf("%q after %d minutes: %s", tt.name, tt.minute, d)
 		}
 	}
+	for _, want := range []hostid.Remembered{same, refused, other} {
+		got, ok := m.RememberedPair(want.Name, want.B, want.A, start.Add(3*time.Minute))
+		if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); d != "" || !ok {
+			t.Error(d)
+		}
+	}
+	if _, ok := m.RememberedPair(name, node('a'), node('c'), start.Add(hostid.RefusedPause)); ok {
+		t.Error("told of what has expired")
+	}
+	for _, b := range []byte{'a', 'z'} {
+		if _, ok := m.RememberedPair(name, node('a'), node(b), start); ok {
+			t.Errorf("told of %c, of which nothing is known", b)
+		}
+	}
 	if same.Verdict() != hostid.Same || refused.Verdict() != hostid.Unknown || other.Verdict() != hostid.Different {
 		t.Error("verdicts")
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,9 +46,10 @@ func (v *pathVerdicts) Record(f broker.Finding) {
 	v.store.Hint(f.UID, name, f.First, f.Addr, outcome, f.Time)
 }
 
-// LookUp is [broker.Memory].LookUp: a proof stands above a hint. Outcomes that
-// say nothing of the host are kept, but not told. What other machines know is asked
-// for where there is no proof, and told next time.
+// LookUp is [broker.Memory].LookUp: a proof stands above a hint. Of an outcome that
+// says nothing of the host, but puts the next try off, the user's programs are told
+// that long. What other machines know is asked for where there is no proof, and told
+// next time.
 func (v *pathVerdicts) LookUp(name string, first, addr netip.Addr, uid uint32) (broker.Finding, bool) {
 	dialled := name
 	name = verdicts.Name(dialled)
@@ -65,23 +67,18 @@ func (v *pathVerdicts) LookUp(name string, first, addr netip.Addr, uid uint32) (
 	return f, ok
 }
 
-// lookUpIn asks one memory for a verdict that has not expired.
+// lookUpIn asks one memory: a verdict comes before an outcome that has none and puts
+// the next try off.
 func lookUpIn(m *hostid.Memory, name string, first, addr netip.Addr) (broker.Finding, bool) {
-	for _, e := range m.Evidence(name, []netip.Addr{first, addr}, time.Now()) {
-		f := broker.Finding{Name: name, First: first, Addr: addr, Time: e.Seen}
-		switch e.Kind {
-		case hostid.Join:
-			f.Outcome = broker.Joined
-		case hostid.Announcement:
-			f.Outcome = broker.Announced
-		case hostid.OtherPeer:
-			f.Outcome = broker.OtherHost
-		default:
-			continue
-		}
-		return f, true
+	r, ok := m.RememberedPair(name, first, addr, time.Now())
+	if !ok {
+		return broker.Finding{}, false
 	}
-	return broker.Finding{}, false
+	f := broker.Finding{First: first, Addr: addr, Outcome: findingOf(r.Last), Time: r.Settled}
+	if r.Proof != hostid.NotTried {
+		f.Outcome, f.Time = findingOf(r.Proof), r.Proven
+	}
+	return f, true
 }
 
 // remembered lists what is kept of a name, or with "" of all names: what was proven
@@ -113,27 +110,25 @@ func verdictView(r hostid.Remembered, uid *uint32, now time.Time) control.Verdic
 	return v
 }
 
-// outcomeOf is the broker's outcome in the terms of hostid.
+// outcomes are hostid's outcomes by the broker's.
+func outcomes() []hostid.Outcome {
+	return []hostid.Outcome{
+		broker.Joined: hostid.Joined, broker.LimitReached: hostid.LimitReached, broker.Announced: hostid.Announced,
+		broker.OtherHost: hostid.OtherHost, broker.Refused: hostid.Refused, broker.ClosedPort: hostid.ClosedPort,
+		broker.NotMPTCP: hostid.NotMPTCP, broker.TimedOut: hostid.TimedOut, broker.Unreachable: hostid.Unreachable,
+	}
+}
+
+// outcomeOf is the broker's outcome in the terms of hostid; NotTried of one that is
+// not known here.
 func outcomeOf(o broker.Outcome) hostid.Outcome {
-	switch o {
-	case broker.Joined:
-		return hostid.Joined
-	case broker.LimitReached:
-		return hostid.LimitReached
-	case broker.Announced:
-		return hostid.Announced
-	case broker.OtherHost:
-		return hostid.OtherHost
-	case broker.Refused:
-		return hostid.Refused
-	case broker.ClosedPort:
-		return hostid.ClosedPort
-	case broker.NotMPTCP:
-		return hostid.NotMPTCP
-	case broker.TimedOut:
-		return hostid.TimedOut
-	case broker.Unreachable:
-		return hostid.Unreachable
+	if all := outcomes(); int(o) < len(all) {
+		return all[o]
 	}
 	return hostid.NotTried
+}
+
+// findingOf is an outcome in the broker's terms; zero of one that it has no word for.
+func findingOf(o hostid.Outcome) broker.Outcome {
+	return broker.Outcome(max(slices.Index(outcomes(), o), 0)) //nolint:gosec // there are few
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/broker"
+	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 )
@@ -37,12 +38,13 @@ func TestPathVerdicts(t *testing.T) {
 	want(1, addr, broker.OtherHost, false)
 	want(2, addr, 0, false)
 	record(2, addr, broker.LimitReached, true, now)
-	want(1, addr, broker.Joined, true)
-	want(3, addr, broker.Joined, true)
+	want(1, addr, broker.LimitReached, true)
+	want(3, addr, broker.LimitReached, true)
 	record(1, third, broker.Refused, false, now)
-	want(1, third, 0, false)
+	want(1, third, broker.Refused, false)
+	want(2, third, 0, false)
 	record(1, third, broker.Announced, true, now.Add(-48*time.Hour))
-	want(1, third, 0, false) // expired
+	want(1, third, broker.Refused, false) // the announcement has expired
 	record(1, third, broker.Announced, true, now)
 	want(9, third, broker.Announced, true)
 }
@@ -108,5 +110,17 @@ func TestWriteVerdicts(t *testing.T) {
 	}
 	if got := show("www.example.", 2); !strings.HasSuffix(got, "\nthere are more than 1024\n") || strings.Contains(got, "uid") {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// TestOutcomes: each of the broker's outcomes has its own here, and comes back.
+func TestOutcomes(t *testing.T) {
+	for o := broker.Joined; o <= broker.Unreachable; o++ {
+		if h := outcomeOf(o); h == hostid.NotTried || findingOf(h) != o {
+			t.Errorf("%v is %v, which is %v", o, h, findingOf(h))
+		}
+	}
+	if h := outcomeOf(broker.Unreachable + 1); h != hostid.NotTried || findingOf(h) != 0 || outcomeOf(0) != h {
+		t.Errorf("%v, %v", h, findingOf(h))
 	}
 }

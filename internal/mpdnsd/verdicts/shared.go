@@ -133,7 +133,7 @@ func (s *shared) serve(ctx context.Context) error {
 	}
 	defer client.Close()
 	select {
-	case <-s.broken: //nolint:errcheck // of the connection before
+	case <-s.broken: //nolint:errcheck // it is of the connection before
 	default:
 	}
 	s.current.Store(&client)
