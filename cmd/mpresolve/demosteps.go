@@ -126,7 +126,7 @@ func otherHost(addr netip.Addr) bool {
 	return addr == netip.MustParseAddr("203.0.113.20") || addr == netip.MustParseAddr("2001:db8:3::20")
 }
 
-func (d *demoLab) showWire(_ context.Context, n *narrator) error {
+func (d *demoLab) showWire(ctx context.Context, n *narrator) error {
 	n.begin("wire")
 	joins, foreign := 0, 0
 	for _, syn := range d.lab.SYNs() {
@@ -149,6 +149,30 @@ func (d *demoLab) showWire(_ context.Context, n *narrator) error {
 	}
 	n.proved("%d subflows joined the first one: both links, both families, one connection", joins)
 	n.proved("%s of the other host refused the join, and not one octet reached it", count(foreign, "address", "addresses"))
+	return d.showHosts(ctx, n)
+}
+
+// showHosts has joins tell the hosts apart, for a process without privilege.
+func (d *demoLab) showHosts(ctx context.Context, n *narrator) error {
+	args := []string{"@127.0.0.1", "--probe", "--broker", d.socket(), "lb.demo.example:7000"}
+	n.command(append([]string{"mpresolve"}, args...)...)
+	withoutNetAdmin := func(cmd *exec.Cmd) error { return testlab.WithoutNetAdmin(cmd.Run) }
+	out, err := d.runBy(ctx, withoutNetAdmin, nil, args...)
+	if err != nil {
+		n.output(out)
+		return err
+	}
+	hosts := 0
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "  host ") {
+			n.output(line)
+			hosts++
+		}
+	}
+	n.proved("the five addresses are %s, proven by joins, which mpdnsd made for a program without privilege", count(hosts, "host", "hosts"))
+	if hosts != 2 {
+		return fmt.Errorf("%d hosts were told apart, there are 2", hosts)
+	}
 	return nil
 }
 

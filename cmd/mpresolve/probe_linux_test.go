@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/internal/dnstest"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/testlab"
@@ -82,9 +85,8 @@ func TestProbe(t *testing.T) {
 		if len(view.Probe.Connections) != 2 || len(view.Probe.Unsettled) != 0 {
 			t.Errorf("probe %+v", view.Probe)
 		}
-		counts := map[string]int{}
+		counts := verdictsOf(view)
 		for _, p := range view.Pairs {
-			counts[p.Verdict]++
 			if p.Verdict == "same" && !slices.ContainsFunc(p.Evidence, func(e resolver.Evidence) bool { return e.Kind == "joined" }) {
 				t.Errorf("%v and %v are the same by %+v", p.A, p.B, p.Evidence)
 			}
@@ -96,6 +98,51 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%d octets were sent", octets)
 		}
 	})
+}
+
+// TestProbeManyAddresses: a host with more addresses than a connection takes
+// subflows is connected to again. A Linux host knows no more of itself, so it
+// refuses them then, which must not pass for another host's refusal.
+func TestProbeManyAddresses(t *testing.T) {
+	inDemoHosts(t, func(t *testing.T, d *demoLab, _ string) {
+		const many = dialer.DefaultMaxSubflows + 4
+		var addrs, records []string
+		for i := range many {
+			addrs = append(addrs, fmt.Sprintf("203.0.114.%d/24", 10+i))
+			records = append(records, fmt.Sprintf("many.example. 60 IN A 203.0.114.%d", 10+i))
+		}
+		host, err := d.lab.AddHost("many", link("m0", addrs...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		limits := func() error { return mptcp.SetLimits(mptcp.Limits{Subflows: 8}) }
+		if err := errors.Join(host.Do(limits), d.serve(host, greetPort, true, greet("many"))); err != nil {
+			t.Fatal(err)
+		}
+		server := dnstest.Start(t, dnstest.Zone(append(records, "many.example. 60 IN A 203.0.113.20")...))
+		code, out, _ := probing(t, "", "--server", server.Addr(), "--probe", "--explain", "--json", "--broker", "off", "many.example:7000")
+		var view lookupView
+		if err := json.Unmarshal([]byte(out), &view); err != nil || code != exitFailed {
+			t.Fatalf("exit code %d, %v", code, err)
+		}
+		const told = 1 + kernelAddrs
+		if n := len(view.Probe.Unsettled); n != many+1-told || !strings.Contains(view.Probe.Unsettled[0].Why, "or the same one") {
+			t.Errorf("unsettled: %+v", view.Probe.Unsettled)
+		}
+		counts := verdictsOf(view)
+		if counts["same"] != told*(told-1)/2 || counts["different"] != 0 || len(view.Probe.Connections) != 2 {
+			t.Errorf("verdicts of the pairs %v by %d connections", counts, len(view.Probe.Connections))
+		}
+	})
+}
+
+// verdictsOf counts the pairs by verdict.
+func verdictsOf(view lookupView) map[string]int {
+	counts := make(map[string]int)
+	for _, p := range view.Pairs {
+		counts[p.Verdict]++
+	}
+	return counts
 }
 
 // TestProbeFile: each name has its line, with the verdict of each address.
