@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 	"time"
 
@@ -14,9 +13,6 @@ import (
 
 // settle is what a server has to come to rest before its memory is looked at.
 const settle = time.Second
-
-// heldSample is how many of the names are asked again to see what was kept.
-const heldSample = 1000
 
 // fresh runs something with a new server on cores.
 func (b *bench) fresh(ctx context.Context, p peer, cores []int, run func(*server) error) error {
@@ -63,11 +59,11 @@ func measureMemory(ctx context.Context, b *bench, s *server, _ int) ([]float64, 
 		if err != nil {
 			return err
 		}
-		held, err := b.held(ctx, f)
+		held, err := b.held(ctx, f, every(2*b.names/heldSample, wild(memorySalt, dnswire.TypeA, dnswire.TypeAAAA)))
 		if err != nil {
 			return err
 		}
-		if held < 0.99 {
+		if held < enoughHeld {
 			b.note("memory: %s kept %.0f %% of %d RRsets; what it keeps is divided by these", s.name, held*100, 2*b.names)
 		}
 		if after <= before {
@@ -80,37 +76,10 @@ func measureMemory(ctx context.Context, b *bench, s *server, _ int) ([]float64, 
 }
 
 func (s *server) restingRSS(ctx context.Context) (int, error) {
-	select {
-	case <-time.After(settle):
-		return s.rss()
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
-// held is the share of a sample that is answered without the upstream.
-func (b *bench) held(ctx context.Context, s *server) (float64, error) {
-	if err := b.upstream.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := pause(ctx, settle); err != nil {
 		return 0, err
 	}
-	defer func() { _ = b.upstream.cmd.Process.Signal(syscall.SIGCONT) }()
-	next := wild(memorySalt, dnswire.TypeA, dnswire.TypeAAAA)
-	skip := 2*b.names/heldSample - 1
-	sampled := func(dst []byte) ([]byte, expectation) {
-		for range skip {
-			next(dst)
-		}
-		return next(dst)
-	}
-	l := load{server: s.addr, links: 8, next: sampled, queries: heldSample}
-	t, err := l.run(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if t.answered == 0 {
-		return 0, fmt.Errorf("kept nothing of %d RRsets", 2*b.names)
-	}
-	return float64(t.answered) / float64(t.answered+t.wrong+t.lost), nil
+	return s.rss()
 }
 
 // measureCores gives the answers per millisecond of servers on one core and on

@@ -94,7 +94,7 @@ func saturated() []measurement {
 			name:    "many",
 			figures: []figure{{"100,000 names in random order, cached, with CNAME and NXDOMAIN", cpuUnit, best(0.90)}},
 			warm: func(ctx context.Context, b *bench, s *server) error {
-				return warm(ctx, s, all(b.many))
+				return b.warm(ctx, s, all(b.many))
 			},
 			measure: cpuOf(overUDP, func(b *bench, round int) source {
 				return inRandomOrder(all(b.many), uint64(round))
@@ -128,16 +128,7 @@ func (m measurement) figuresOf(ctx context.Context, b *bench, s *server, round i
 	return m.measure(ctx, b, s, round)
 }
 
-func warmHot(ctx context.Context, _ *bench, s *server) error {
-	return warm(ctx, s, hot())
-}
-
-// warm asks each query twice: the second time all should be cached.
-func warm(ctx context.Context, s *server, list []query) error {
-	l := load{server: s.addr, links: 4, next: s.source(inOrder(list)), queries: 2 * len(list)}
-	_, err := l.mustRun(ctx)
-	return err
-}
+func warmHot(ctx context.Context, b *bench, s *server) error { return b.warm(ctx, s, hot()) }
 
 // source is next, without expectations where the server is an echo.
 func (s *server) source(next source) source {

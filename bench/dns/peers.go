@@ -180,6 +180,8 @@ security-poll-suffix=
 `, s.port, s.dir, s.upstream, s.threads)}, []string{"--config-dir=" + s.dir}
 }
 
+// kresdConfig uses policy.FORWARD: what policy.STUB brings is kept for five
+// seconds only.
 func kresdConfig(s setting) (map[string]string, []string) {
 	return map[string]string{"kresd.conf": fmt.Sprintf(`net.listen('127.0.0.1', %d, { kind = 'dns' })
 log_level('crit')
@@ -190,7 +192,7 @@ modules.unload('priming')
 modules.unload('detect_time_skew')
 modules.unload('detect_time_jump')
 cache.open(2 * GB, 'lmdb://%s')
-policy.add(policy.all(policy.STUB({'127.0.0.1@%d'})))
+policy.add(policy.all(policy.FORWARD('127.0.0.1@%d')))
 `, s.port, s.dir, s.upstream)}, []string{"-n", "-q", "-c", "kresd.conf", s.dir}
 }
 

@@ -103,6 +103,16 @@ func inRandomOrder(list []query, seed uint64) source {
 	}
 }
 
+// every gives the last of each n queries of another source.
+func every(n int, next source) source {
+	return func(dst []byte) ([]byte, expectation) {
+		for range n - 1 {
+			next(dst)
+		}
+		return next(dst)
+	}
+}
+
 // wild gives a new name of the wildcard each time, distinct from those of other
 // salts, asked for the types in turn.
 func wild(salt string, types ...dnswire.Type) source {

@@ -88,6 +88,12 @@ func TestSources(t *testing.T) {
 			t.Fatal(i)
 		}
 	}
+	next = every(3, inOrder(list))
+	for i := range 30 {
+		if packet, _ := next(nil); !bytes.Equal(packet, list[(3*i+2)%20].packet) {
+			t.Fatal(i)
+		}
+	}
 	drawn := map[string]bool{}
 	next = inRandomOrder(list, 1)
 	for range 1000 {

@@ -31,13 +31,14 @@ type row struct {
 	Errors map[string][]string  `json:"errors,omitempty"` // of the rounds that gave no figure
 	Goals  []result             `json:"goals"`
 	goals  []goal
+	again  bool // the measurement is that of the row before: so are its errors
 }
 
 // result is what became of a goal.
 type result struct {
 	Of    string  `json:"of,omitempty"` // whose figure ours is divided by; "": nobody's
 	Limit float64 `json:"limit"`
-	Value float64 `json:"value"` // the median of the rounds' ratios, or of ours
+	Value float64 `json:"value"` // the median of the ratios in each round, or of ours
 	Met   bool    `json:"met"`
 }
 
@@ -63,7 +64,7 @@ func newReport(b *bench) *report {
 // add makes the rows of a measurement.
 func (r *report) add(m measurement) (rows []*row) {
 	for _, f := range m.figures {
-		rows = append(rows, &row{Name: m.name, Title: f.title, Unit: f.unit, Values: map[string][]float64{}, Errors: map[string][]string{}, goals: f.goals})
+		rows = append(rows, &row{Name: m.name, Title: f.title, Unit: f.unit, Values: map[string][]float64{}, Errors: map[string][]string{}, goals: f.goals, again: len(rows) > 0})
 	}
 	r.Rows = append(r.Rows, rows...)
 	return rows
@@ -113,7 +114,10 @@ func (w *row) results() (list []result) {
 		if len(w.Values[of]) == 0 {
 			continue
 		}
-		ratio := medianRatio(w.Values[ours], w.Values[of])
+		ratio := median(w.Values[ours]) / median(w.Values[of])
+		if len(w.Values[ours]) == len(w.Values[of]) { // of the same rounds
+			ratio = medianRatio(w.Values[ours], w.Values[of])
+		}
 		list = append(list, result{of, g.limit, ratio, ratio <= g.limit})
 	}
 	return list
@@ -157,6 +161,9 @@ func (r *report) writeTable(out io.Writer) error {
 		fmt.Fprintf(out, " %s |\n", w.goalText())
 	}
 	for _, w := range r.Rows {
+		if w.again {
+			continue
+		}
 		for _, p := range r.Peers {
 			if e := w.Errors[p]; len(e) > 0 {
 				r.Notes = append(r.Notes, fmt.Sprintf("%s: %s: %d rounds without a figure: %s", w.Title, p, len(e), e[0]))
