@@ -196,6 +196,7 @@ func (a *admin) Stats(ctx context.Context) (s control.Stats, err error) {
 		s.Listeners = a.d.addresses()
 		s.Zones = len(a.d.setup.zones.All())
 		s.Reloads = a.reloads
+		s.Routes = a.d.forwards.routes()
 		s.Cache = control.Cache{
 			Entries: c.Entries, Octets: c.Octets, MaxOctets: a.d.setup.cacheOctets(),
 			Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions, Stale: c.Stale,
@@ -260,7 +261,7 @@ func processFigures() control.Process {
 
 // Upstreams implements control.Daemon.
 func (a *admin) Upstreams(ctx context.Context) (u control.Upstreams, err error) {
-	return u, a.do(ctx, func() { u.Routes = a.d.routes() })
+	return u, a.do(ctx, func() { u.Routes = a.d.forwards.routes() })
 }
 
 // Lookup implements control.Daemon.

@@ -176,16 +176,17 @@ func TestSplitDNS(t *testing.T) {
 func TestForwardOfDS(t *testing.T) {
 	c := config.Default()
 	c.Forwards = []config.Forward{{Zone: "\x04corp\x07example\x00", Strategy: config.Failover}}
-	f := newForwards(&c, own{}, nil, newDaemon(&flags{}, false, io.Discard).log).(*forwards)
+	others := newGroup(nil, c.Upstream)
+	f := newForwards(&c, own{}, others, newDaemon(&flags{}, false, io.Discard).log)
 	for typ, want := range map[dnswire.Type]bool{dnswire.TypeDS: false, dnswire.TypeA: true} {
-		if got := f.find("\x04corp\x07example\x00", typ) != nil; got != want {
+		if got := f.find("\x04corp\x07example\x00", typ) != others; got != want {
 			t.Errorf("%v of the zone itself asked of its servers: %v", typ, got)
 		}
 	}
-	if f.find("\x01a\x04corp\x07example\x00", dnswire.TypeDS) == nil {
+	if f.find("\x01a\x04corp\x07example\x00", dnswire.TypeDS) == others {
 		t.Error("DS below the zone is not asked of its servers")
 	}
-	if f.find(dnswire.Root, dnswire.TypeDS) != nil || f.find(dnswire.Root, dnswire.TypeNS) != nil {
+	if f.find(dnswire.Root, dnswire.TypeDS) != others || f.find(dnswire.Root, dnswire.TypeNS) != others {
 		t.Error("the root has servers of its own")
 	}
 }
@@ -253,6 +254,8 @@ func TestFillsAlike(t *testing.T) {
 		"strategy":      {func(s *setup) { s.config.Upstream.Strategy = config.Rotate }, true},
 		"timeout":       {func(s *setup) { s.config.Upstream.Timeout = time.Second }, true},
 		"servers":       {func(s *setup) { s.config.Upstream.Servers = nil }, false},
+		"rebinding":     {func(s *setup) { s.config.Upstream.RebindProtection = false }, false},
+		"private":       {func(s *setup) { s.config.Upstream.PrivateDomains = nil }, false},
 		"tcp":           {func(s *setup) { s.config.Upstream.TCP = true }, false},
 		"cache":         {func(s *setup) { s.config.Cache.MaxOctets = 1 << 20 }, false},
 		"special names": {func(s *setup) { s.config.SpecialNames = false }, false},

@@ -63,15 +63,23 @@ func writeUpstreams(w io.Writer, u control.Upstreams) {
 	for _, r := range u.Routes {
 		width = max(width, len(r.Zone))
 	}
-	fmt.Fprintf(w, "%-*s  %-8s  %-5s  server\n", width, "zone", "strategy", "over")
+	fmt.Fprintf(w, "%-*s  %-8s  %-5s  %-9s  %8s  %9s  %9s  %9s  server\n", width, "zone", "strategy", "over", "state", "rtt", "asked", "timeouts", "errors")
 	for _, r := range u.Routes {
 		for _, s := range r.Servers {
-			fmt.Fprintf(w, "%-*s  %-8s  %-5s  %s\n", width, r.Zone, r.Strategy, s.Proto, s.Address)
+			fmt.Fprintf(w, "%-*s  %-8s  %-5s  %-9s  %8s  %9d  %9d  %9d  %s\n", width, r.Zone, r.Strategy, s.Proto, s.State, rtt(s.RTTUS), s.Queries, s.Timeouts, s.Errors, s.Address)
 		}
 		if len(r.Servers) == 0 {
 			fmt.Fprintf(w, "%-*s  %-8s  %-5s  none: only local names are answered\n", width, r.Zone, r.Strategy, "-")
 		}
 	}
+}
+
+// rtt is a round-trip time in µs, "-" where there is none.
+func rtt(us int64) string {
+	if us == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", float64(us)/1000)
 }
 
 func writeHeld(w io.Writer, h control.Held) {

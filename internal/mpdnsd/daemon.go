@@ -37,6 +37,7 @@ type daemon struct {
 	cache    *dnscache.Cache    // of setup
 	upstream upstream.Exchanger // of setup, below the cache
 	cached   *upstream.Cache    // of setup, between the two
+	forwards *forwards          // of setup, below upstream
 	admin    *admin
 	// memoryBefore is the Go runtime's memory limit before the daemon set its own;
 	// 0 where it has not.
@@ -167,6 +168,7 @@ func (d *daemon) shutdown() {
 		d.log.Warn("ending", "error", err)
 	}
 	d.cached.Close()
+	d.forwards.Close()
 	d.saveCache()
 	d.verdicts.store.Close()
 	d.unlimitMemory()
@@ -179,7 +181,9 @@ func (d *daemon) source(set *setup) *server.Source {
 	if d.setup == nil || !d.setup.fillsAlike(set) {
 		d.cache = dnscache.New(c.Cache.Config)
 	}
-	d.upstream = d.admin.observe(d.exchanger(c))
+	own := newOwn(c.Listen)
+	d.forwards = newForwards(c, own, d.general(c, own), d.log)
+	d.upstream = d.admin.observe(d.forwards)
 	d.cached = upstream.Cached(d.cache, time.Now, d.upstream)
 	s := &server.Source{
 		Zones:   set.zones,
@@ -212,15 +216,8 @@ func (d *daemon) hosts(file string) func(time.Time) *sysconf.Hosts {
 	return sysconf.NewSystem("", file, "").Hosts
 }
 
-// exchanger is who is asked: the servers of a name's zone, or those of the
-// configuration, or the system's.
-func (d *daemon) exchanger(c *config.Config) upstream.Exchanger {
-	own := newOwn(c.Listen)
-	return newForwards(c, own, d.general(c, own), d.log)
-}
-
 // general is who is asked for what has no servers of its own.
-func (d *daemon) general(c *config.Config, own own) upstream.Exchanger {
+func (d *daemon) general(c *config.Config, own own) servers {
 	if len(c.Upstream.Servers) == 0 {
 		s := &systemServers{system: d.system, config: c.Upstream, own: own, log: d.log, now: time.Now}
 		s.current() // so that the servers are logged at the start
@@ -230,9 +227,9 @@ func (d *daemon) general(c *config.Config, own own) upstream.Exchanger {
 	if len(d.flags.upstreams) > 0 {
 		from = "--upstream"
 	}
-	servers := own.servers(c.Upstream.Servers, from, d.log)
-	logServers(d.log, servers, from, c.Upstream)
-	return failover(servers, c.Upstream)
+	asked := own.servers(c.Upstream.Servers, from, d.log)
+	logServers(d.log, asked, from, c.Upstream)
+	return newGroup(asked, c.Upstream)
 }
 
 // listen opens addresses. On an error it closes those that it has opened.
@@ -353,9 +350,10 @@ func (d *daemon) applyReload() error {
 	}
 	d.level.Set(set.config.LogLevel)
 	d.limitMemory(&set.config)
-	before, cached := d.cache, d.cached
+	before, cached, forwards := d.cache, d.cached, d.forwards
 	d.server.SetSource(d.source(set))
 	cached.Close()
+	forwards.Close()
 	d.setup = set
 	d.logZones(set)
 	if d.cache == before {

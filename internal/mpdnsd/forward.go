@@ -3,7 +3,8 @@ package mpdnsd
 import (
 	"context"
 	"log/slog"
-	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
@@ -14,24 +15,28 @@ import (
 // forwards asks for each name the servers of the closest zone at or above it
 // (split DNS), and others where there is none. It does not change once made.
 type forwards struct {
-	zones  map[dnswire.Name]upstream.Exchanger
-	others upstream.Exchanger
+	zones  map[dnswire.Name]*group
+	others servers
+}
+
+// servers are those that are asked for some of all names.
+type servers interface {
+	upstream.Exchanger
+	route(zone dnswire.Name) control.Route // how they are shown
+	Close()                                // closes the sockets that they keep
 }
 
 // newForwards makes the routes of a configuration; others is who is asked for
 // what has none.
-func newForwards(c *config.Config, o own, others upstream.Exchanger, log *slog.Logger) upstream.Exchanger {
-	if len(c.Forwards) == 0 {
-		return others
-	}
-	f := &forwards{make(map[dnswire.Name]upstream.Exchanger), others}
+func newForwards(c *config.Config, o own, others servers, log *slog.Logger) *forwards {
+	f := &forwards{make(map[dnswire.Name]*group), others}
 	for _, one := range c.Forwards {
 		u := c.Upstream
-		u.Strategy = one.Strategy
+		u.Strategy, u.RebindProtection = one.Strategy, false // who has a zone routed knows its addresses
 		from := "forward " + one.Zone.String()
 		servers := o.servers(one.Servers, from, log)
 		logServers(log, servers, from, u)
-		f.zones[one.Zone] = failover(servers, u)
+		f.zones[one.Zone] = newGroup(servers, u)
 	}
 	return f
 }
@@ -57,15 +62,20 @@ func (f *forwards) find(name dnswire.Name, t dnswire.Type) upstream.Exchanger {
 	return f.others
 }
 
-// route is how a route is shown.
-func route(zone dnswire.Name, strategy string, servers []netip.AddrPort, tcp bool) control.Route {
-	r := control.Route{Zone: zone.String(), Strategy: strategy, Servers: []control.Upstream{}}
-	proto := "udp"
-	if tcp {
-		proto = "tcp"
+// Close closes the sockets that are kept.
+func (f *forwards) Close() {
+	for _, g := range f.zones {
+		g.Close()
 	}
-	for _, a := range servers {
-		r.Servers = append(r.Servers, control.Upstream{Address: a.String(), Proto: proto})
+	f.others.Close()
+}
+
+// routes is whom the daemon asks for what.
+func (f *forwards) routes() []control.Route {
+	all := []control.Route{f.others.route(dnswire.Root)}
+	for zone, g := range f.zones {
+		all = append(all, g.route(zone))
 	}
-	return r
+	slices.SortFunc(all, func(a, b control.Route) int { return strings.Compare(a.Zone, b.Zone) })
+	return all
 }

@@ -3,7 +3,6 @@ package mpdnsd
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
@@ -59,24 +58,4 @@ func flush(c *dnscache.Cache, s control.Scope) int {
 		return c.FlushZone(s.Name)
 	}
 	return c.FlushName(s.Name)
-}
-
-// routes lists whom the daemon asks for what.
-func (d *daemon) routes() []control.Route {
-	c := &d.setup.config
-	all := []control.Route{}
-	for _, f := range c.Forwards {
-		all = append(all, route(f.Zone, f.Strategy, f.Servers, c.Upstream.TCP))
-	}
-	u := c.Upstream
-	if len(u.Servers) == 0 {
-		conf := d.system.Resolv(time.Now())
-		u.Servers, u.TCP = newOwn(c.Listen).others(conf.Servers), u.TCP || conf.UseTCP
-		if conf.Rotate {
-			u.Strategy = "rotate"
-		}
-	}
-	all = append(all, route(dnswire.Root, u.Strategy, u.Servers, u.TCP))
-	slices.SortStableFunc(all, func(a, b control.Route) int { return strings.Compare(a.Zone, b.Zone) })
-	return all
 }

@@ -26,7 +26,8 @@ type setup struct {
 func (s *setup) fillsAlike(next *setup) bool {
 	a, b := &s.config, &next.config
 	return a.Cache.Config == b.Cache.Config && a.Hosts == b.Hosts && a.SpecialNames == b.SpecialNames &&
-		a.Upstream.TCP == b.Upstream.TCP && slices.Equal(a.Upstream.Servers, b.Upstream.Servers) &&
+		a.Upstream.TCP == b.Upstream.TCP && a.Upstream.RebindProtection == b.Upstream.RebindProtection &&
+		slices.Equal(a.Upstream.PrivateDomains, b.Upstream.PrivateDomains) && slices.Equal(a.Upstream.Servers, b.Upstream.Servers) &&
 		slices.EqualFunc(a.Forwards, b.Forwards, func(f, g config.Forward) bool { return f.Zone == g.Zone && slices.Equal(f.Servers, g.Servers) }) &&
 		!slices.ContainsFunc(next.zones.All(), func(z *zone.Zone) bool { return !s.hasZone(z.Origin()) })
 }

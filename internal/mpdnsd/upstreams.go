@@ -9,7 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
 	"github.com/af-multipath/mpresolve/internal/sysconf"
 	"github.com/af-multipath/mpresolve/internal/upstream"
 )
@@ -74,22 +76,61 @@ func (o own) servers(all []netip.AddrPort, from string, log *slog.Logger) []neti
 	return rest
 }
 
-// others drops the daemon's own addresses from a list.
-func (o own) others(all []netip.AddrPort) []netip.AddrPort {
-	return slices.DeleteFunc(slices.Clone(all), o.is)
+// group is servers asked as one, with what stands before them.
+type group struct {
+	upstream.Exchanger
+	asked  *upstream.Group
+	config config.Upstream
 }
 
-// failover asks servers one after another, as the configuration says.
-func failover(servers []netip.AddrPort, c config.Upstream) upstream.Exchanger {
-	all := make([]upstream.Exchanger, len(servers))
+// strategy is what a word of the configuration means.
+func strategy(word string) upstream.Strategy {
+	switch word {
+	case config.Rotate:
+		return upstream.Rotated
+	case config.Fastest:
+		return upstream.Fastest
+	case config.Parallel:
+		return upstream.Parallel
+	}
+	return upstream.InOrder
+}
+
+// newGroup asks servers, each once however often it is named, as the
+// configuration says.
+func newGroup(servers []netip.AddrPort, c config.Upstream) *group {
+	var all []upstream.Exchanger
 	for i, a := range servers {
-		all[i] = upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep})
+		if slices.Contains(servers[:i], a) {
+			continue
+		}
+		all = append(all, upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep}))
 	}
-	strategy := upstream.InOrder
-	if c.Strategy == config.Rotate {
-		strategy = upstream.Rotated
+	asked := upstream.Failover(all, upstream.FailoverOptions{Strategy: strategy(c.Strategy), Rounds: c.Attempts})
+	g := &group{asked, asked, c}
+	if c.RebindProtection {
+		g.Exchanger = upstream.NoRebinding(asked, c.PrivateDomains)
 	}
-	return upstream.Failover(all, upstream.FailoverOptions{Strategy: strategy, Rounds: c.Attempts})
+	return g
+}
+
+// Close closes the sockets that are kept.
+func (g *group) Close() { g.asked.Close() }
+
+func (g *group) route(zone dnswire.Name) control.Route {
+	r := control.Route{Zone: zone.String(), Strategy: g.config.Strategy, Servers: []control.Upstream{}}
+	proto := "udp"
+	if g.config.TCP {
+		proto = "tcp"
+	}
+	for _, s := range g.asked.Status() {
+		r.Servers = append(r.Servers, control.Upstream{
+			Address: s.Address, Proto: proto, State: string(s.State),
+			RTTUS: s.SRTT.Microseconds(), RTTVarUS: s.RTTVar.Microseconds(),
+			Queries: s.Queries, Timeouts: s.Timeouts, Errors: s.Errors,
+		})
+	}
+	return r
 }
 
 // systemServers asks the servers of resolv.conf, as it stands at the time.
@@ -102,7 +143,7 @@ type systemServers struct {
 
 	mu   sync.Mutex
 	conf *sysconf.ResolvConf // what next was made of; guarded by mu
-	next upstream.Exchanger  // guarded by mu
+	next *group              // guarded by mu
 }
 
 // Exchange implements upstream.Exchanger.
@@ -110,14 +151,28 @@ func (s *systemServers) Exchange(ctx context.Context, q upstream.Query) (upstrea
 	return s.current().Exchange(ctx, q)
 }
 
-// current is the failover over the servers that resolv.conf has now. A change
-// is logged.
-func (s *systemServers) current() upstream.Exchanger {
+// Close closes the sockets that are kept.
+func (s *systemServers) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next != nil {
+		s.next.Close()
+	}
+}
+
+func (s *systemServers) route(zone dnswire.Name) control.Route { return s.current().route(zone) }
+
+// current is the group of the servers that resolv.conf has now. A change is
+// logged.
+func (s *systemServers) current() *group {
 	conf := s.system.Resolv(s.now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if conf == s.conf {
 		return s.next
+	}
+	if s.next != nil {
+		s.next.Close()
 	}
 	servers := s.own.servers(conf.Servers, conf.Path, s.log)
 	c := s.config
@@ -125,9 +180,23 @@ func (s *systemServers) current() upstream.Exchanger {
 	if conf.Rotate {
 		c.Strategy = config.Rotate
 	}
-	s.conf, s.next = conf, failover(servers, c)
+	c.PrivateDomains = slices.Concat(c.PrivateDomains, searched(conf))
+	s.conf, s.next = conf, newGroup(servers, c)
 	logServers(s.log, servers, conf.Path, c)
 	return s.next
+}
+
+// searched is the search domains of resolv.conf, which are those of the network
+// that the machine is in: names there may have its addresses. A domain of one
+// label would be too much of the public name space.
+func searched(conf *sysconf.ResolvConf) []dnswire.Name {
+	var all []dnswire.Name
+	for _, s := range conf.Search {
+		if name, err := dnswire.ParseName(s); err == nil && name != dnswire.Root && name.Parent() != dnswire.Root {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // logServers writes a line for each upstream server, or that there is none.

@@ -132,12 +132,13 @@ func (s *Server) takeUDP(ctx context.Context) (socket, error) {
 	})
 }
 
-// Close closes the sockets that are kept. The server may be used on. A server
-// that is dropped without Close has them closed with the memory.
+// Close closes the sockets that are kept, those in use once they are free. The
+// server may be used on, and keeps none from then on. A server that is dropped
+// without Close has them closed with the memory.
 func (s *Server) Close() {
 	s.kept.mu.Lock()
 	idle := s.kept.idle
-	s.kept.idle = nil
+	s.kept.size, s.kept.idle = 0, nil
 	s.kept.open -= len(idle)
 	s.kept.mu.Unlock()
 	for _, c := range idle {

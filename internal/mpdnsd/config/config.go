@@ -2,7 +2,7 @@
 // is not known, a value of the wrong kind or out of its bounds is an error, and
 // all errors are reported together, each with its line and column:
 //
-//	mpdnsd.toml:14:3: upstream.strategy: unknown value "fastes" (failover, rotate)
+//	mpdnsd.toml:14:3: upstream.strategy: unknown value "fastes" (failover, rotate, fastest, parallel)
 //
 // The package only reads; it opens no socket and no zone file.
 package config
@@ -90,6 +90,8 @@ const (
 const (
 	Failover = "failover" // in the order given, the next where one does not answer
 	Rotate   = "rotate"   // as failover, but each question begins with another server
+	Fastest  = "fastest"  // by smoothed round-trip time, the slower probed now and then
+	Parallel = "parallel" // all at once, the first useful answer winning
 )
 
 // Path managers of Paths.Manager.
@@ -126,17 +128,21 @@ type Config struct {
 // Upstream is whom the daemon asks.
 type Upstream struct {
 	Servers  []netip.AddrPort // empty: those of resolv.conf
-	Strategy string           // Failover or Rotate
+	Strategy string           // one of the constants above
 	Timeout  time.Duration
 	Attempts int
 	TCP      bool // ask over TCP only
+	// RebindProtection removes addresses of private networks from answers about
+	// names that are neither of a Forward nor in PrivateDomains.
+	RebindProtection bool
+	PrivateDomains   []dnswire.Name
 }
 
 // Forward is whom the daemon asks for the names of one zone, instead of Upstream.
 type Forward struct {
 	Zone     dnswire.Name
 	Servers  []netip.AddrPort // at least one
-	Strategy string           // Failover or Rotate; Upstream's where it is not given
+	Strategy string           // Upstream's where it is not given
 }
 
 // Cache bounds the answers kept.
@@ -224,10 +230,13 @@ func Default() Config {
 			netip.AddrPortFrom(netip.IPv6Loopback(), Port),
 		},
 		SpecialNames: true,
-		Upstream:     Upstream{Strategy: Failover, Timeout: DefaultTimeout, Attempts: DefaultAttempts},
-		Cache:        Cache{Config: dnscache.Config{MaxStale: dnscache.DefaultMaxStale}, Pair: true, Prefetch: true},
-		Hosts:        Hosts{Enabled: true},
-		Multipath:    Multipath{Enabled: true, Type: dnswire.TypeMultipath},
+		Upstream: Upstream{
+			Strategy: Failover, Timeout: DefaultTimeout, Attempts: DefaultAttempts,
+			RebindProtection: true, PrivateDomains: defaultPrivateDomains(),
+		},
+		Cache:     Cache{Config: dnscache.Config{MaxStale: dnscache.DefaultMaxStale}, Pair: true, Prefetch: true},
+		Hosts:     Hosts{Enabled: true},
+		Multipath: Multipath{Enabled: true, Type: dnswire.TypeMultipath},
 		Server: Server{
 			UDPSize:        DefaultUDPSize,
 			Outstanding:    DefaultOutstanding,
@@ -238,6 +247,14 @@ func Default() Config {
 		Paths:   defaultPaths(),
 		Control: Control{Socket: control.DefaultPath, Mode: DefaultControlMode},
 	}
+}
+
+// defaultPrivateDomains are those set aside for networks' own names: RFC 8375,
+// and ICANN's resolution 2024.07.29.06.
+func defaultPrivateDomains() []dnswire.Name {
+	home, _ := dnswire.ParseName("home.arpa")
+	internal, _ := dnswire.ParseName("internal")
+	return []dnswire.Name{home, internal}
 }
 
 // check finds settings that give nothing to do.

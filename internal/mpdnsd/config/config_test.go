@@ -14,6 +14,7 @@ import (
 
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
 )
 
@@ -55,6 +56,8 @@ strategy = "rotate"
 timeout = "1500ms"
 attempts = 3
 tcp = true
+rebind_protection = false
+private_domains = ["Corp.example"]
 [cache]
 size = "64MiB"
 min_ttl = "5s"
@@ -140,6 +143,7 @@ func TestParse(t *testing.T) {
 			netip.MustParseAddrPort("[2001:db8::53]:5353"), netip.MustParseAddrPort("[2001:db8::54]:53"),
 		},
 		Strategy: Rotate, Timeout: 1500 * time.Millisecond, Attempts: 3, TCP: true,
+		PrivateDomains: []dnswire.Name{"\x04corp\x07example\x00"},
 	}
 	want.Verdicts = Verdicts{File: "verdicts", Redis: "rediss://u:p@redis.example/2"}
 	want.Cache.Pair, want.Cache.Prefetch, want.Cache.File = false, false, "cache"
@@ -204,7 +208,7 @@ func TestErrors(t *testing.T) {
 		want       []string
 	}{
 		{"value", "[upstream]\n  strategy = \"fastes\"\n", []string{
-			`f.toml:2:3: upstream.strategy: unknown value "fastes" (failover, rotate)`,
+			`f.toml:2:3: upstream.strategy: unknown value "fastes" (failover, rotate, fastest, parallel)`,
 		}},
 		{"all at once", "lisen = []\n[cache]\nsize = \"1KiB\"\nmin_ttl = 5\n[upstream]\ntimeout = \"1d\"\nattempts = 9\nservers = [\"192.0.2.53\", \"a\", 5]\n[extra]\nx = 1\n[multipath]\ntype = 1\n", []string{
 			`f.toml:1:1: lisen: unknown key (allow, listen, special_names)`,
@@ -224,7 +228,7 @@ func TestErrors(t *testing.T) {
 		{"forward", "[[forward]]\nzone = \"a..b\"\nservers = []\nstrategy = \"fast\"\n[forward.x]\n", []string{
 			`f.toml:2:1: forward.zone: name "a..b": label 2: empty label`,
 			`f.toml:3:1: forward.servers: no address given`,
-			`f.toml:4:1: forward.strategy: unknown value "fast" (failover, rotate)`,
+			`f.toml:4:1: forward.strategy: unknown value "fast" (failover, rotate, fastest, parallel)`,
 			`f.toml:5:2: forward.x: unknown table`,
 		}},
 		{"forwards as a whole", "[[forward]]\n[[forward]]\nzone = \".\"\nservers = [\"192.0.2.1\"]\n[[forward]]\nzone = \"a\"\nservers = [\"192.0.2.1\"]\n[[forward]]\nzone = \"A.\"\nservers = [\"192.0.2.1\"]\n", []string{

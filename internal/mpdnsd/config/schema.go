@@ -39,11 +39,13 @@ func schema() map[string]setter {
 		"allow":         func(c *Config, v value) { c.Allow = v.prefixes() },
 		"special_names": func(c *Config, v value) { c.SpecialNames = v.boolean() },
 
-		"upstream.servers":  func(c *Config, v value) { c.Upstream.Servers = v.addresses(ParseUpstream) },
-		"upstream.strategy": func(c *Config, v value) { c.Upstream.Strategy = v.oneOf(Failover, Rotate) },
-		"upstream.timeout":  func(c *Config, v value) { c.Upstream.Timeout = v.duration(MinTimeout, MaxTimeout) },
-		"upstream.attempts": func(c *Config, v value) { c.Upstream.Attempts = int(v.integer(1, MaxAttempts)) },
-		"upstream.tcp":      func(c *Config, v value) { c.Upstream.TCP = v.boolean() },
+		"upstream.servers":           func(c *Config, v value) { c.Upstream.Servers = v.addresses(ParseUpstream) },
+		"upstream.strategy":          func(c *Config, v value) { c.Upstream.Strategy = v.strategy() },
+		"upstream.timeout":           func(c *Config, v value) { c.Upstream.Timeout = v.duration(MinTimeout, MaxTimeout) },
+		"upstream.attempts":          func(c *Config, v value) { c.Upstream.Attempts = int(v.integer(1, MaxAttempts)) },
+		"upstream.tcp":               func(c *Config, v value) { c.Upstream.TCP = v.boolean() },
+		"upstream.rebind_protection": func(c *Config, v value) { c.Upstream.RebindProtection = v.boolean() },
+		"upstream.private_domains":   func(c *Config, v value) { c.Upstream.PrivateDomains = v.names() },
 
 		"cache.size":             func(c *Config, v value) { c.Cache.MaxOctets = v.octets(dnscache.MinOctets, dnscache.MaxOctets) },
 		"cache.min_ttl":          func(c *Config, v value) { c.Cache.MinTTL = v.duration(0, dnscache.LimitMaxTTL) },
@@ -60,7 +62,7 @@ func schema() map[string]setter {
 
 		"forward.zone":     func(c *Config, v value) { c.lastForward().Zone = v.wireName() },
 		"forward.servers":  func(c *Config, v value) { c.lastForward().Servers = v.addresses(ParseUpstream) },
-		"forward.strategy": func(c *Config, v value) { c.lastForward().Strategy = v.oneOf(Failover, Rotate) },
+		"forward.strategy": func(c *Config, v value) { c.lastForward().Strategy = v.strategy() },
 
 		"zone.origin": func(c *Config, v value) { c.Zones[len(c.Zones)-1].Origin = v.name() },
 		"zone.file":   func(c *Config, v value) { c.Zones[len(c.Zones)-1].File = v.file() },
@@ -213,6 +215,8 @@ func (v value) oneOf(known ...string) string {
 	return s
 }
 
+func (v value) strategy() string { return v.oneOf(Failover, Rotate, Fastest, Parallel) }
+
 func (v value) level() slog.Level {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(v.oneOf("debug", "info", "warn", "error"))) // oneOf notes others
@@ -234,6 +238,20 @@ func (v value) wireName() dnswire.Name {
 		v.fail("%v", err)
 	}
 	return name
+}
+
+// names reads a list of domain names, which may be empty.
+func (v value) names() []dnswire.Name {
+	all := []dnswire.Name{}
+	v.texts("a list of domain names", "a domain name in quotes", func(at value, s string) {
+		name, err := dnswire.ParseName(s)
+		if err != nil {
+			at.fail("%q: %v", s, err)
+			return
+		}
+		all = append(all, name)
+	})
+	return all
 }
 
 func (v value) file() string {

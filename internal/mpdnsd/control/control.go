@@ -76,6 +76,7 @@ type Stats struct {
 	UDP       Transport `json:"udp"`
 	TCP       Transport `json:"tcp"`
 	Clients   Clients   `json:"clients"`
+	Routes    []Route   `json:"routes"`
 	Process   Process   `json:"process"`
 }
 
@@ -139,8 +140,14 @@ type Route struct {
 
 // Upstream is one upstream server.
 type Upstream struct {
-	Address string `json:"address"`
-	Proto   string `json:"protocol"`
+	Address  string `json:"address"`
+	Proto    string `json:"protocol"`
+	State    string `json:"state"`     // "unknown", "good", "penalised": of late it did not answer
+	RTTUS    int64  `json:"rtt_us"`    // smoothed (RFC 6298); 0 before the first reply
+	RTTVarUS int64  `json:"rttvar_us"` // its variation
+	Queries  uint64 `json:"queries"`   // since the last reload
+	Timeouts uint64 `json:"timeouts"`
+	Errors   uint64 `json:"errors"`
 }
 
 // Held is what the cache holds of a name.

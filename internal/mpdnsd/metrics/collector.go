@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
+	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
 // family is one figure: its description, and where it stands in the snapshot.
@@ -105,9 +106,36 @@ func serverFamilies() []family {
 	}
 }
 
+// upstreams makes a family of one value for each upstream server.
+func upstreams(name, help string, kind prometheus.ValueType, get func(control.Upstream) float64) family {
+	return labelled("upstream_"+name, help, kind, []string{"zone", "server"}, func(s *control.Stats, put func(float64, ...string)) {
+		for _, r := range s.Routes {
+			for _, u := range r.Servers {
+				put(get(u), r.Zone, u.Address)
+			}
+		}
+	})
+}
+
+// upstreamFamilies is the figures of the servers asked.
+func upstreamFamilies() []family {
+	return []family{
+		upstreams("queries_total", "Questions put to an upstream server.", prometheus.CounterValue, func(u control.Upstream) float64 { return float64(u.Queries) }),
+		upstreams("timeouts_total", "Of these, those without a reply in time.", prometheus.CounterValue, func(u control.Upstream) float64 { return float64(u.Timeouts) }),
+		upstreams("errors_total", "Of these, those that failed otherwise.", prometheus.CounterValue, func(u control.Upstream) float64 { return float64(u.Errors) }),
+		upstreams("rtt_seconds", "Smoothed round-trip time; 0 before the first reply.", prometheus.GaugeValue, func(u control.Upstream) float64 { return float64(u.RTTUS) / 1e6 }),
+		upstreams("penalised", "1 while the server is asked last because it does not answer.", prometheus.GaugeValue, func(u control.Upstream) float64 {
+			if u.State == string(upstream.StatePenalised) {
+				return 1
+			}
+			return 0
+		}),
+	}
+}
+
 // families is every figure there is. docs/mpdnsd.md has the same list.
 func families() []family {
-	return append(serverFamilies(),
+	return append(append(serverFamilies(), upstreamFamilies()...),
 		labelled("build_info", "Always 1; which program this is.", prometheus.GaugeValue, []string{"version", "go"},
 			func(s *control.Stats, put func(float64, ...string)) { put(1, s.Version.Version, s.Go) }),
 		gauge("start_time_seconds", "Unix time of the start.", func(s *control.Stats) float64 { return float64(s.Started.UnixMilli()) / 1000 }),

@@ -33,6 +33,10 @@ func (f *fake) Stats(context.Context) (control.Stats, error) {
 		UDP:     control.Transport{Queries: 14, Hits: 15, Misses: 16, RCodes: map[string]uint64{"NOERROR": 17}, Dropped: map[string]uint64{"busy": 18}, Slipped: 19, Panics: 20},
 		TCP:     control.Transport{Queries: 21},
 		Clients: control.Clients{TCPConnections: 22, TCPRefused: 23, Working: 24, Unsent: 25},
+		Routes: []control.Route{{Zone: ".", Servers: []control.Upstream{
+			{Address: "192.0.2.53:53", State: "penalised", RTTUS: 26000, Queries: 27, Timeouts: 28, Errors: 29},
+			{Address: "192.0.2.54:53", State: "good", Queries: 30},
+		}}},
 	}, f.stuck
 }
 
@@ -80,6 +84,9 @@ func TestMetrics(t *testing.T) {
 		`mpdnsd_answers_total{rcode="NOERROR",transport="udp"} 17`, `mpdnsd_dropped_total{reason="busy",transport="udp"} 18`,
 		`mpdnsd_slipped_total{transport="udp"} 19`, `mpdnsd_panics_total{transport="udp"} 20`, `mpdnsd_queries_total{transport="tcp"} 21`,
 		"mpdnsd_tcp_connections 22", "mpdnsd_tcp_refused_total 23", "mpdnsd_working 24", "mpdnsd_unsent_total 25",
+		`mpdnsd_upstream_rtt_seconds{server="192.0.2.53:53",zone="."} 0.026`, `mpdnsd_upstream_queries_total{server="192.0.2.53:53",zone="."} 27`,
+		`mpdnsd_upstream_timeouts_total{server="192.0.2.53:53",zone="."} 28`, `mpdnsd_upstream_errors_total{server="192.0.2.53:53",zone="."} 29`,
+		`mpdnsd_upstream_penalised{server="192.0.2.53:53",zone="."} 1`, `mpdnsd_upstream_penalised{server="192.0.2.54:53",zone="."} 0`,
 		"# TYPE mpdnsd_cache_hits_total counter", "# TYPE mpdnsd_cache_entries gauge",
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") && !strings.HasPrefix(text, line+"\n") {
