@@ -90,7 +90,7 @@ func (r *Resolver) search(ctx context.Context, p plan, types []dnswire.Type) []F
 	var best []FamilyResult
 	var room [1]dnswire.Name
 	for i, name := range p.names(room[:0]) {
-		out := r.start(p.engine, p.asked, name, types)
+		out := r.start(p.engine, p.asked, name, types, true)
 		results := r.gather(ctx, out)
 		if i == 0 || telling(results) > telling(best) {
 			best = results
@@ -159,6 +159,8 @@ type race struct {
 	// last one cancels.
 	todo       []int
 	turn, left atomic.Int32
+	// here is how many of them are left to whoever waits for all.
+	here int
 	// results are by place in types. Each is written by its question, and read
 	// once its place has come out of done, which has room for all.
 	results [maxTypes]FamilyResult
@@ -170,8 +172,9 @@ type race struct {
 }
 
 // start asks all types at once, or one after the other where resolv.conf says
-// single-request. What the cache has is there when it returns.
-func (r *Resolver) start(e *engine, asked string, name dnswire.Name, types []dnswire.Type) *race {
+// single-request. What the cache has is there when it returns. patient: the caller
+// may ask one of them itself in gather, where it has to wait for it anyway.
+func (r *Resolver) start(e *engine, asked string, name dnswire.Name, types []dnswire.Type, patient bool) *race {
 	out := &race{Resolver: r, engine: e, asked: asked, name: name, done: make(chan int, maxTypes)}
 	out.types, out.todo = append(out.typeRoom[:0], types...), out.todoRoom[:0]
 	text := textOf(name, asked)
@@ -182,9 +185,13 @@ func (r *Resolver) start(e *engine, asked string, name dnswire.Name, types []dns
 			out.todo = append(out.todo, i)
 		}
 	}
-	if len(out.todo) > 0 {
-		out.askRest()
+	if len(out.todo) == 0 {
+		return out
 	}
+	if waits := len(types) == 1 || r.WaitAll && r.HTTPSDelay == 0; patient && waits && !e.conf.SingleRequest {
+		out.here = 1 // neither the Resolution Delay nor HTTPSDelay can end the wait sooner
+	}
+	out.askRest()
 	return out
 }
 
@@ -214,13 +221,27 @@ func (out *race) askRest() {
 		defer s.running.Done()
 		out.next()
 	}
-	for range out.todo {
+	for range len(out.todo) - out.here {
 		if !s.begin() {
 			out.next()
 			continue
 		}
 		go next() // of the whole race one function: each costs memory
 	}
+}
+
+// askHere asks what is left to the caller, on its own goroutine, until ctx ends.
+func (out *race) askHere(ctx context.Context) {
+	if out.here == 0 {
+		return
+	}
+	if out.state.begin() { // otherwise Close has ended the context already
+		defer out.state.running.Done()
+	}
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, out.cancel)()
+	}
+	out.next()
 }
 
 // recall answers the question at place i from the cache; false: it is to be asked.
@@ -253,6 +274,9 @@ func (out *race) next() {
 	if f.found() {
 		out.learnNAT64(out.ctx, nat64)
 	}
+	for _, a := range f.Addrs { // for the merge, while the others are on their way
+		out.state.sources.of(out.ctx, a.Unmap(), time.Now())
+	}
 	out.done <- i
 	if out.left.Add(-1) == 0 {
 		out.cancel()
@@ -274,6 +298,7 @@ func (a *arrivals) add(i int) {
 func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 	var have arrivals
 	var grace <-chan time.Time
+	out.askHere(ctx)
 	for have.n < len(out.types) {
 		select {
 		case i := <-out.done:
@@ -371,7 +396,7 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 		var held []FamilyResult
 		var room [1]dnswire.Name
 		for i, name := range p.names(room[:0]) {
-			out := r.start(p.engine, p.asked, name, p.engine.allowed(r.types()))
+			out := r.start(p.engine, p.asked, name, p.engine.allowed(r.types()), false)
 			results, end := r.stream(ctx, out, yield)
 			if end {
 				return

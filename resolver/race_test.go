@@ -468,3 +468,32 @@ func TestTimeoutAndAttempts(t *testing.T) {
 		})
 	}
 }
+
+// TestPatientLookupEnds: a look-up that asks one question itself, because it has to
+// wait for all anyway, ends with its context all the same, and with Close.
+func TestPatientLookupEnds(t *testing.T) {
+	for name, end := range map[string]func(*resolver.Resolver, context.CancelFunc){
+		"context": func(_ *resolver.Resolver, cancel context.CancelFunc) { cancel() },
+		"Close":   func(r *resolver.Resolver, _ context.CancelFunc) { _ = r.Close() },
+	} {
+		for _, network := range []string{"ip4", "ip"} {
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := virtual(t, one, onServer(drop))
+				r.WaitAll = true
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var ending sync.WaitGroup
+				ending.Go(func() {
+					time.Sleep(rtt)
+					end(r, cancel)
+				})
+				start := time.Now()
+				_, err := r.LookupNetIP(ctx, network, "www.example.")
+				if took := time.Since(start); err == nil || took != rtt {
+					t.Errorf("%s, %s: %v after %v, want an error after %v", name, network, err, took, rtt)
+				}
+				ending.Wait()
+			})
+		}
+	}
+}
