@@ -35,8 +35,8 @@ type Resolver struct {
 	Attempts int
 	// HTTPS asks for HTTPS records (RFC 9460) too.
 	HTTPS bool
-	// Reverse makes Lookup ask for the PTR names of the addresses too, and whether
-	// those names lead back to them: evidence for Answer.Hosts. It costs two more
+	// Reverse makes Lookup ask for the PTR names of two or more addresses too, and
+	// whether those names lead back to them: evidence for Answer.Hosts. It costs two more
 	// round trips, and 5 s at most. That such a question fails is no error.
 	Reverse bool
 	// WaitAll makes Lookup wait for every family, however late; without it a

@@ -24,11 +24,15 @@ const (
 )
 
 // reverse asks for the PTR names of the answer's addresses, and whether each
-// name has its address. What cannot be found out in time is left out.
+// name has its address. What cannot be found out in time is left out. One address
+// is the same host as itself without questions.
 func (r *Resolver) reverse(ctx context.Context, a *Answer) {
 	ctx, cancel := context.WithTimeout(ctx, reverseTime)
 	defer cancel()
 	addrs := a.addrs()
+	if len(addrs) < 2 {
+		return
+	}
 	addrs = addrs[:min(len(addrs), hostid.MaxAddrs)]
 	found := make([][]hostid.Reverse, len(addrs))
 	places := make(chan int)

@@ -77,6 +77,15 @@ func TestReverseOff(t *testing.T) {
 	}
 }
 
+// TestReverseOfOneAddress: there is nothing to compare it with.
+func TestReverseOfOneAddress(t *testing.T) {
+	r, s := over(t, dual())
+	r.Reverse = true
+	if _, err := r.Lookup(t.Context(), "four.example."); err != nil || s.Count("", "PTR") != 0 {
+		t.Errorf("%v, %d PTR questions", err, s.Count("", "PTR"))
+	}
+}
+
 // TestReverseFromServersThatDoNotAnswer: the look-up succeeds with its addresses,
 // in bounded time.
 func TestReverseFromServersThatDoNotAnswer(t *testing.T) {

@@ -106,6 +106,22 @@ func (a *app) probeFile(ctx context.Context, f probeFileFlags, file string) erro
 		return err
 	}
 	batch := &batch{out: json.NewEncoder(a.stdout), progress: a.terminal(), total: len(targets)}
+	err = f.probeAll(ctx, r, targets, batch)
+	batch.clear()
+	switch {
+	case err != nil:
+		return &exitError{code: exitFailed, err: fmt.Errorf("writing the verdicts: %w", err)}
+	case ctx.Err() != nil:
+		return &exitError{code: exitFailed, err: fmt.Errorf("interrupted: %d of %s done", batch.done, count(batch.total, "name", "names"))}
+	case batch.code != exitFound:
+		return &exitError{code: batch.code}
+	}
+	return nil
+}
+
+// probeAll probes the names, a few at once, until all are done or ctx ends. The
+// error is that of writing a line.
+func (f probeFileFlags) probeAll(ctx context.Context, r *resolver.Resolver, targets []target, batch *batch) error {
 	var names errgroup.Group
 	names.SetLimit(f.parallel)
 	for _, t := range targets {
@@ -120,17 +136,7 @@ func (a *app) probeFile(ctx context.Context, f probeFileFlags, file string) erro
 			return batch.add(view, code)
 		})
 	}
-	err = names.Wait()
-	batch.clear()
-	switch {
-	case err != nil:
-		return &exitError{code: exitFailed, err: fmt.Errorf("writing the verdicts: %w", err)}
-	case ctx.Err() != nil:
-		return &exitError{code: exitFailed, err: fmt.Errorf("interrupted: %d of %s done", batch.done, count(batch.total, "name", "names"))}
-	case batch.code != exitFound:
-		return &exitError{code: batch.code}
-	}
-	return nil
+	return names.Wait()
 }
 
 // probeName looks one name up and probes it, within the time of one name.
