@@ -61,6 +61,16 @@ func inLab(t *testing.T, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	w := newLab(t)
+	w.server = w.host(t, "server",
+		[]netip.Addr{server1v4, server1v6}, []netip.Addr{server2v4, server2v6})
+	w.other = w.host(t, "other", []netip.Addr{otherv4, otherv6})
+	return w
+}
+
+// newLab makes a lab with the client only.
+func newLab(t *testing.T) *world {
+	t.Helper()
 	w := &world{Lab: labtest.New(t, testlab.Options{})}
 	for _, addrs := range [][]netip.Prefix{
 		{netip.PrefixFrom(client1v4, 24), netip.PrefixFrom(client1v6, 64)},
@@ -70,9 +80,6 @@ func newWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	w.server = w.host(t, "server",
-		[]netip.Addr{server1v4, server1v6}, []netip.Addr{server2v4, server2v6})
-	w.other = w.host(t, "other", []netip.Addr{otherv4, otherv6})
 	return w
 }
 
@@ -115,6 +122,7 @@ func unlimit(t *testing.T, h *testlab.Host) mptcp.PathManager {
 // app is an echo server that counts what it sees.
 type app struct {
 	accepted atomic.Int32
+	ended    atomic.Int32
 	octets   atomic.Int64
 }
 
@@ -161,6 +169,7 @@ func (a *app) accept(ln net.Listener) {
 			n, _ := io.Copy(c, c)
 			a.octets.Add(n)
 			_ = c.Close()
+			a.ended.Add(1)
 		})
 	}
 }

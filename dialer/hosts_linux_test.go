@@ -1,0 +1,191 @@
+package dialer
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/af-multipath/mpresolve/internal/broker"
+	"github.com/af-multipath/mpresolve/internal/hostid"
+)
+
+// fourRecords is a name of two hosts with two addresses each.
+var fourRecords = []netip.Addr{server1v6, otherv6, server2v4, otherv4}
+
+// synsTo counts the SYNs to these addresses.
+func (w *world) synsTo(addrs ...netip.Addr) (n int) {
+	for _, s := range w.SYNs() {
+		if slices.Contains(addrs, s.Dst.Addr()) {
+			n++
+		}
+	}
+	return n
+}
+
+// dialAndUse dials labName, which must lead to the server, waits for the verdicts
+// and their probes, and sends something.
+func dialAndUse(t *testing.T, d *Dialer) Report {
+	t.Helper()
+	c := dialName(t, d, "tcp")
+	if c.remote.Addr() != server1v6 {
+		t.Fatalf("connected to %v", c.remote)
+	}
+	r := joined(t, c)
+	if err := <-transfer(t, c, 256<<10); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestTwoHostsRemembered: of a name with two hosts of two addresses each, the
+// first dial costs one join for each address of the other host, the second none,
+// and when addresses have changed hands the next proof corrects what was believed.
+// No octet ever goes to the other host.
+func TestTwoHostsRemembered(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		served := serve(t, w.server, false)
+		foreign := serve(t, w.other, false)
+		d := asking(t, zone(fourRecords...))
+		d.Probe = true
+		r := dialAndUse(t, d)
+		v := verdicts(r)
+		if r.WastedJoins != 2 || r.MissedJoins != 0 || v[server2v4] != Joined || v[otherv4] != OtherHost || v[otherv6] != OtherHost {
+			t.Errorf("first dial: %d wasted, %d missed, %v", r.WastedJoins, r.MissedJoins, v)
+		}
+		w.ResetSYNs()
+		r = dialAndUse(t, d)
+		if n := w.synsTo(otherv4, otherv6); n != 0 || r.WastedJoins != 0 || verdicts(r)[server2v4] != Joined {
+			t.Errorf("second dial: %d SYNs to the other host, %d wasted, %v", n, r.WastedJoins, verdicts(r))
+		}
+		for _, j := range r.Joins {
+			if j.Remote.Addr() != server2v4 && (j.Believed != "different" || j.Err == nil) {
+				t.Errorf("second dial: %+v, want it left alone as another host's", j)
+			}
+		}
+		if n := foreign.octets.Load(); n != 0 {
+			t.Errorf("the other host saw %d octets", n)
+		}
+
+		until(t, "the end of the connections", func() bool {
+			return served.ended.Load() == served.accepted.Load() && foreign.ended.Load() == foreign.accepted.Load()
+		})
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w = newLab(t)
+		w.server = w.host(t, "server", []netip.Addr{otherv4, server1v6})
+		w.other = w.host(t, "other", []netip.Addr{server2v4, otherv6})
+		serve(t, w.server, false)
+		foreign = serve(t, w.other, false)
+		r = dialAndUse(t, d)
+		if v := verdicts(r); r.WastedJoins != 1 || v[server2v4] != OtherHost {
+			t.Errorf("after renumbering: %d wasted, %v, want the one that was proven before", r.WastedJoins, v)
+		}
+		w.ResetSYNs()
+		r = dialAndUse(t, d)
+		if n := w.synsTo(server2v4, otherv6); n != 0 || r.WastedJoins != 0 {
+			t.Errorf("corrected: %d SYNs to the other host, %d wasted, %v", n, r.WastedJoins, verdicts(r))
+		}
+		if n := foreign.octets.Load(); n != 0 {
+			t.Errorf("the other host saw %d octets", n)
+		}
+	})
+}
+
+// TestLeaveUnknown: with that policy nothing is joined that may be another
+// host's, and the report says what was missed.
+func TestLeaveUnknown(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		serve(t, w.server, false)
+		d := asking(t, zone(fourRecords...))
+		d.Unknown = LeaveUnknown
+		c := dialName(t, d, "tcp")
+		r := joined(t, c)
+		if r.WastedJoins != 0 || r.MissedJoins != 3 || w.synsTo(server2v4, otherv4, otherv6) != 0 {
+			t.Errorf("%d wasted, %d missed: %+v", r.WastedJoins, r.MissedJoins, r.Joins)
+		}
+		if _, err := c.Reconnect(timeout(t), record(server1v6, server2v4)); err != nil {
+			t.Fatal(err)
+		}
+		if v := verdicts(joined(t, c))[server2v4]; v != Joined {
+			t.Errorf("%q, want joined: it was asked for", v)
+		}
+		c2 := dialName(t, d, "tcp")
+		r = joined(t, c2)
+		if v := verdicts(r)[server2v4]; v != Joined || r.MissedJoins != 2 {
+			t.Errorf("%q, %d missed, want the proven address joined", v, r.MissedJoins)
+		}
+	})
+}
+
+// machine is a broker's memory of verdicts, as the daemon's: what tells nothing
+// of the host is not told on.
+type machine struct{ memory *hostid.Memory }
+
+func (m machine) Record(f broker.Finding) {
+	m.memory.Record(f.Name, f.First, f.Addr, outcomeShared(f.Outcome), f.Time)
+}
+
+func (m machine) LookUp(name string, first, addr netip.Addr, uid uint32) (broker.Finding, bool) {
+	for _, c := range m.memory.Order(name, first, []netip.Addr{addr}, time.Now()) {
+		if c.Verdict != hostid.Unknown {
+			return broker.Finding{Name: name, First: first, Addr: addr, Outcome: sharedOutcome(c.Last), Time: time.Now(), UID: uid}, true
+		}
+	}
+	return broker.Finding{}, false
+}
+
+// TestBrokerSharesVerdicts: what one program has learned of a name's hosts, the
+// next one knows, by the broker.
+func TestBrokerSharesVerdicts(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		farv4, farv6 := netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8:31::2")
+		far := w.host(t, "far", []netip.Addr{farv4, farv6})
+		serve(t, w.server, false)
+		foreign := serve(t, far, false)
+		path, _ := startBroker(t, broker.Config{Memory: machine{hostid.NewMemory(0)}})
+		names := zone(server1v6, server2v6, farv6, farv4)
+		set := record(server1v6, server2v6, farv6, farv4)
+		probing := func() *Dialer {
+			d := withoutRight(path)
+			d.Resolver, d.Probe = asking(t, names).Resolver, true
+			return d
+		}
+
+		r := joined(t, dialName(t, probing(), "tcp"))
+		if v := verdicts(r); r.WastedJoins != 2 || v[server2v6] != Joined || v[farv6] != OtherHost {
+			t.Fatalf("first program: %d wasted, %v", r.WastedJoins, v)
+		}
+		w.ResetSYNs()
+		r = joined(t, dialName(t, probing(), "tcp"))
+		if n := w.synsTo(farv4, farv6); n != 0 || r.WastedJoins != 0 || verdicts(r)[server2v6] != Joined {
+			t.Errorf("second program: %d SYNs to the other host, %d wasted, %+v", n, r.WastedJoins, r.Joins)
+		}
+
+		joined(t, connect(t, probing(), set))
+		w.ResetSYNs()
+		child := dialWithout(t, path, set)
+		if n := w.synsTo(farv4, farv6); n != 0 || child.Verdicts[server2v6.String()] != Joined || child.Manager != managerBroker {
+			t.Errorf("another process: %d SYNs to the other host, %+v", n, child)
+		}
+		if n := foreign.octets.Load(); n != 0 {
+			t.Errorf("the other host saw %d octets", n)
+		}
+	})
+}
+
+// TestSharedOutcomes: each outcome has one in the broker's terms, and back.
+func TestSharedOutcomes(t *testing.T) {
+	for o := hostid.NotTried; o <= hostid.Announced; o++ {
+		if got := outcomeShared(sharedOutcome(o)); got != o {
+			t.Errorf("%v becomes %v", o, got)
+		}
+	}
+	if got := outcomeShared(200); got != hostid.NotTried {
+		t.Errorf("an unknown outcome is %v", got)
+	}
+}
