@@ -282,7 +282,7 @@ func passOn(r Reply) bool {
 	switch r.RCode() {
 	case dnswire.RCodeSuccess:
 		return isLame(r.Msg)
-	case dnswire.RCodeServerFailure, dnswire.RCodeRefused, dnswire.RCodeNotImplemented, dnswire.RCodeFormatError:
+	case dnswire.RCodeServerFailure, dnswire.RCodeRefused, dnswire.RCodeNotImplemented, dnswire.RCodeFormatError, dnswire.RCodeBadCookie:
 		return true
 	}
 	return false

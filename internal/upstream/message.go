@@ -19,26 +19,40 @@ type message struct {
 	id     uint16
 	octets []byte
 	edns   bool
+	cookie *cookieCheck // nil without EDNS
 }
 
 // message builds the query with a fresh id.
 func (s *Server) message(q Query, edns bool) message {
 	m := message{query: q, id: randomID(), edns: edns}
-	m.octets = s.appendQuery(make([]byte, 0, queryRoom), m.id, q, edns)
+	if edns {
+		m.cookie = &cookieCheck{jar: &s.cookies, sent: s.cookies.get()}
+	}
+	m.octets = s.appendQuery(make([]byte, 0, queryRoom), m)
 	return m
 }
 
 // plain is the same query, id and all, without an OPT record.
 func (s *Server) plain(m message) []byte {
-	return s.appendQuery(nil, m.id, m.query, false)
+	m.tolerate()
+	m.cookie = nil
+	return s.appendQuery(nil, m)
 }
 
-func (s *Server) appendQuery(dst []byte, id uint16, q Query, edns bool) []byte {
-	o := dnswire.QueryOptions{RD: true, CD: q.CD, AD: s.opts.AD}
-	if edns {
-		o.UDPSize, o.DO = s.opts.EDNSSize, q.DO
+// tolerate lets replies pass that have no cookie.
+func (m message) tolerate() {
+	if m.cookie != nil {
+		m.cookie.lax = true
 	}
-	return dnswire.AppendQuery(dst, id, q.Question, o)
+}
+
+func (s *Server) appendQuery(dst []byte, m message) []byte {
+	var room [4 + maxCookieLen]byte
+	o := dnswire.QueryOptions{RD: true, CD: m.query.CD, AD: s.opts.AD}
+	if m.cookie != nil {
+		o.UDPSize, o.DO, o.Options = s.opts.EDNSSize, m.query.DO, m.cookie.sent.append(room[:0])
+	}
+	return dnswire.AppendQuery(dst, m.id, m.query.Question, o)
 }
 
 // randomID is an id that cannot be guessed (RFC 5452 section 9.2).
@@ -56,7 +70,7 @@ func (m message) isReply(b []byte) bool {
 	if errors.Is(err, dnswire.ReplyNoQuestion) {
 		return chokesOnEDNS(dnswire.FullRCode(b))
 	}
-	return err == nil
+	return err == nil && (m.cookie == nil || m.cookie.passes(b))
 }
 
 // accept copies a reply out of the read buffer, less what was not asked. One that

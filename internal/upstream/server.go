@@ -73,7 +73,8 @@ type Options struct {
 // Server asks one DNS server: over UDP, each query in flight from a socket with
 // a source port and an id of its own, and over TCP where the reply is truncated
 // or UDP gets none. It remembers for a while that a server chokes on EDNS, and
-// that UDP is of no use. It has no goroutine.
+// that UDP is of no use, and the DNS cookies that it has with it (RFC 7873). It
+// has no goroutine.
 type Server struct {
 	addr    netip.AddrPort
 	text    string
@@ -82,6 +83,7 @@ type Server struct {
 	lostUDP atomic.Int64 // unix time in ns until which TCP is tried first
 	buffers sync.Pool    // of *[]byte
 	kept    keeper
+	cookies cookieJar
 }
 
 // NewServer returns the transport for the server at addr.
@@ -144,10 +146,23 @@ func (s *Server) mayRetry(ctx context.Context, err error) bool {
 func (s *Server) try(ctx context.Context, q Query) (Reply, string, error) {
 	edns := s.useEDNS()
 	reply, proto, err := s.once(ctx, q, edns)
+	if err == nil && edns && reply.RCode() == dnswire.RCodeBadCookie {
+		return s.withNewCookie(ctx, q)
+	}
 	if err != nil || !edns || !chokesOnEDNS(reply.RCode()) {
 		return reply, proto, err
 	}
 	return s.withoutEDNS(ctx, q)
+}
+
+// withNewCookie asks once more, the reply having brought the server's cookie, and
+// over TCP when that is of no use (RFC 7873 section 5.3).
+func (s *Server) withNewCookie(ctx context.Context, q Query) (Reply, string, error) {
+	reply, proto, err := s.once(ctx, q, true)
+	if err == nil && reply.RCode() == dnswire.RCodeBadCookie {
+		return s.onTCP(ctx, s.message(q, true))
+	}
+	return reply, proto, err
 }
 
 // withoutEDNS asks once more, plainly, and remembers it if that is the remedy.
@@ -180,11 +195,13 @@ func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, e
 		return s.onTCP(ctx, m)
 	case isTimeout(err) && ended(ctx) == nil:
 		remember(&s.lostUDP, tcpEscape)
+		s.cookies.forget()
 	}
 	return Reply{Msg: reply}, "udp", err
 }
 
 func (s *Server) onTCP(ctx context.Context, m message) (Reply, string, error) {
+	m.tolerate()
 	reply, err := s.overTCP(ctx, m)
 	if err == nil && isTruncated(reply) {
 		err = ErrTruncated
