@@ -79,6 +79,9 @@ func verdictReason(k control.Verdict) string {
 
 // printable is a name, which a client gave, without what a terminal obeys.
 func printable(name string) string {
+	if name == "" {
+		return "(addresses without a name)" // as dialer.Connect has them
+	}
 	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(name)
 	}

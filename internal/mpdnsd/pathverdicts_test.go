@@ -92,6 +92,7 @@ func TestWriteVerdicts(t *testing.T) {
 	record("www.example", "2001:db8::2", broker.TimedOut, true, 0, time.Second)
 	record("a..b\x1b[1m", "192.0.2.2", broker.OtherHost, false, 1000, time.Minute)
 	record("www.example", "192.0.2.3", broker.Refused, false, 7, time.Minute)
+	record(":443", "192.0.2.4", broker.Announced, false, 2000, time.Minute)
 	show := func(name string, limit int) string {
 		all, more := v.remembered(name, now, limit)
 		var b strings.Builder
@@ -104,6 +105,8 @@ func TestWriteVerdicts(t *testing.T) {
   192.0.2.1    192.0.2.3    unknown    last refused, age 1m0s; not tried for 9m0s; says uid 7
 "a..b\x1b[1m"
   192.0.2.1    192.0.2.2    different  other MPTCP host, age 1m0s, expires in 59m0s; not tried for 59m0s; says uid 1000
+(addresses without a name)
+  192.0.2.1    192.0.2.4    same       announced by the peer, age 1m0s, expires in 59m0s; says uid 2000
 `
 	if got := show("", 9); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
