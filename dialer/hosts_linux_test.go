@@ -189,3 +189,21 @@ func TestSharedOutcomes(t *testing.T) {
 		t.Errorf("an unknown outcome is %v", got)
 	}
 }
+
+// TestLookupTellsTheHost: what the look-up says of the addresses is enough to
+// join them where unknown ones are left alone; a record in hand says nothing.
+func TestLookupTellsTheHost(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		four, six := netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("2001:db8:41::203:0:113:2")
+		serve(t, w.host(t, "dual", []netip.Addr{four, six}), false)
+		d := asking(t, zone(six, four))
+		d.Unknown = LeaveUnknown
+		if r := joined(t, connect(t, d, record(six, four))); r.Joins[0].Verdict != NotTried || r.MissedJoins != 1 {
+			t.Errorf("record in hand: %+v", r.Joins)
+		}
+		r := joined(t, dialName(t, d, "tcp"))
+		if j := r.Joins[0]; j.Verdict != Joined || j.Believed != "same" {
+			t.Errorf("name: %+v", j)
+		}
+	})
+}
