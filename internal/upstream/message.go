@@ -20,11 +20,13 @@ type message struct {
 	octets []byte
 	edns   bool
 	cookie *cookieCheck // nil without EDNS
+	// guesses is how many replies may be discarded over UDP.
+	guesses int
 }
 
 // message builds the query with a fresh id.
 func (s *Server) message(q Query, edns bool) message {
-	m := message{query: q, id: randomID(), edns: edns}
+	m := message{query: q, id: randomID(), edns: edns, guesses: maxWrongReplies}
 	if edns {
 		m.cookie = &cookieCheck{jar: &s.cookies, sent: s.cookies.get()}
 	}

@@ -26,6 +26,9 @@ const (
 	// maxWrongReplies bounds the replies that one try looks at and discards.
 	// Beyond it someone is guessing, and the question moves to TCP.
 	maxWrongReplies = 100
+	// maxFloodReplies is the same where TCP has failed as well. A forger who
+	// knows the port hits the id with so many in one of 16 cases.
+	maxFloodReplies = 4096
 	// firstRetransmit is when a try sends its datagram again; the pauses
 	// double from there, each with a quarter of jitter either way.
 	firstRetransmit = time.Second
@@ -191,13 +194,31 @@ func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, e
 	}
 	reply, err := s.overUDP(ctx, m)
 	switch {
-	case errors.Is(err, ErrFlooded), errors.Is(err, errOversize), isTruncated(reply):
+	case errors.Is(err, ErrFlooded):
+		return s.underFlood(ctx, m)
+	case errors.Is(err, errOversize), isTruncated(reply):
 		return s.onTCP(ctx, m)
 	case isTimeout(err) && ended(ctx) == nil:
 		remember(&s.lostUDP, tcpEscape)
 		s.cookies.forget()
 	}
 	return Reply{Msg: reply}, "udp", err
+}
+
+// underFlood asks over TCP, where no one guesses. Where TCP is of no use, it asks
+// over UDP with another port and id, and looks at many more replies.
+func (s *Server) underFlood(ctx context.Context, m message) (Reply, string, error) {
+	reply, proto, err := s.onTCP(ctx, m)
+	if err == nil || ended(ctx) != nil {
+		return reply, proto, err
+	}
+	m = s.message(m.query, m.edns)
+	m.guesses = maxFloodReplies
+	b, err := s.overUDP(ctx, m)
+	if err == nil && isTruncated(b) {
+		err = ErrTruncated
+	}
+	return Reply{Msg: b}, "udp", err
 }
 
 func (s *Server) onTCP(ctx context.Context, m message) (Reply, string, error) {

@@ -91,8 +91,6 @@ func TestWrongRepliesAreIgnored(t *testing.T) {
 	}
 }
 
-// TestFloodOfForgeriesMovesToTCP: looking at replies is bounded, and whoever
-// guesses does not get more guesses.
 // TestEmptyDatagram: one without an octet is no end of anything.
 func TestEmptyDatagram(t *testing.T) {
 	a := oneA()
@@ -104,6 +102,8 @@ func TestEmptyDatagram(t *testing.T) {
 	}
 }
 
+// TestFloodOfForgeriesMovesToTCP: looking at replies is bounded, and whoever
+// guesses does not get more guesses.
 func TestFloodOfForgeriesMovesToTCP(t *testing.T) {
 	n := inMemory(t, map[string]dnstest.Script{serverAddr: func(q dnstest.Query) dnstest.Action {
 		a := oneA()
@@ -118,6 +118,42 @@ func TestFloodOfForgeriesMovesToTCP(t *testing.T) {
 	r, err := newServer(serverAddr, upstream.Options{Dial: n.Dial}).Exchange(t.Context(), question(t, "www.example", dnswire.TypeA))
 	if err != nil || r.Proto != "tcp" || answers(t, r) != 1 {
 		t.Errorf("got %+v, %v; want an answer over tcp", r, err)
+	}
+}
+
+// TestFloodOfForgeriesWithoutTCP: the right answer is taken after thousands of
+// forgeries where TCP is refused or silent; what never ends is given up.
+func TestFloodOfForgeriesWithoutTCP(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tcp       dnstest.Action
+		forgeries int
+		want      bool
+	}{
+		"tcp closed":       {dnstest.Action{Hangup: true}, 3000, true},
+		"tcp silent":       {dnstest.Action{Drop: true}, 3000, true},
+		"beyond the bound": {dnstest.Action{Hangup: true}, 5000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := inMemory(t, map[string]dnstest.Script{serverAddr: func(q dnstest.Query) dnstest.Action {
+					if q.Proto == "tcp" {
+						return tt.tcp
+					}
+					a := oneA()
+					for range tt.forgeries {
+						a.Before = append(a.Before, dnstest.Action{WrongID: true, Delay: time.Microsecond}) // no faster than they are read
+					}
+					return a
+				}})
+				r, err := newServer(serverAddr, upstream.Options{Dial: n.Dial, Attempts: 1}).Exchange(t.Context(), question(t, "www.example", dnswire.TypeA))
+				if tt.want && (err != nil || r.Proto != "udp" || answers(t, r) != 1) || !tt.want && !errors.Is(err, upstream.ErrFlooded) {
+					t.Errorf("got %+v, %v", r, err)
+				}
+				if s := n.Server(serverAddr); len(s.Queries()) != 3 {
+					t.Errorf("asked %d times, want udp, tcp, udp", len(s.Queries()))
+				}
+			})
+		})
 	}
 }
 

@@ -121,7 +121,7 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 	if why := ended(ctx); why != nil { // interrupt may have set its deadline before ours
 		return nil, why
 	}
-	for w.wrong < maxWrongReplies {
+	for w.wrong < w.msg.guesses {
 		n, err := w.next()
 		switch {
 		case err == nil && w.msg.isReply(w.buf[:n]):
