@@ -2,10 +2,12 @@ package upstream_test
 
 import (
 	"encoding/hex"
+	"errors"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -21,14 +23,7 @@ const serverCookie = "0102030405060708"
 // address and what it was sent.
 func cookieServer(t *testing.T, answer func(network, cookie string, nth int, reply *dns.Msg)) (addr string, seen func() []string) {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := listenBoth(t)
 	var mu sync.Mutex
 	var got []string
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
@@ -65,6 +60,26 @@ func cookieServer(t *testing.T, answer func(network, cookie string, nth int, rep
 		})
 	}
 	return pc.LocalAddr().String(), func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(got) }
+}
+
+// listenBoth opens one port of both kinds; the one that is free for UDP may be
+// taken for TCP.
+func listenBoth(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", pc.LocalAddr().String())
+		if err == nil {
+			return pc, l
+		}
+		_ = pc.Close()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // withCookie puts a cookie into a reply.

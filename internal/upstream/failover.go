@@ -49,6 +49,10 @@ type FailoverOptions struct {
 // costs little, when a server is silent for the hedge time. NOERROR without
 // records and NXDOMAIN are answers: no one else is asked.
 //
+// A server that failed for a question is asked last for that question, for
+// [FailureTTL] and twice as long each time that it fails again (RFC 9520 section
+// 3.2).
+//
 // When all servers reply but none is of use, the last reply is returned. When
 // none replies, the error names them all.
 func Failover(servers []Exchanger, o FailoverOptions) *Group {
@@ -82,6 +86,7 @@ type member struct {
 	misses atomic.Int32
 	until  atomic.Int64 // unix time in ns of the end of its penalty
 	record
+	failing
 }
 
 // outcome is what asking led to.
@@ -98,7 +103,7 @@ func (f *Group) Exchange(ctx context.Context, q Query) (Reply, error) {
 		return Reply{}, &Error{Query: q, Err: ErrNoServers}
 	}
 	start := time.Now()
-	members := f.order(start)
+	members := f.order(start, q)
 	out := f.from(ctx, members, q)
 	if out.err == nil {
 		return out.reply, nil
@@ -123,23 +128,23 @@ func (f *Group) again(ctx context.Context, members []*member, q Query, out outco
 	return out.reply, out.err
 }
 
-// order returns the servers, those with a penalty last.
-func (f *Group) order(now time.Time) []*member {
+// order returns the servers, those with a penalty, or that failed for q, last.
+func (f *Group) order(now time.Time, q Query) []*member {
 	start := 0
 	switch f.opts.Strategy {
 	case Fastest:
-		return f.byRTT(now)
+		return f.byRTT(now, q)
 	case Rotated:
 		start = int(f.turn.Add(1)-1) % len(f.members)
 	}
-	if start == 0 && !f.anyPenalty(now) {
+	if start == 0 && !f.anyLast(now, q) {
 		return f.members
 	}
 	good := make([]*member, 0, len(f.members))
 	var bad []*member
 	for i := range f.members {
 		m := f.members[(start+i)%len(f.members)]
-		if m.punished(now) {
+		if m.isLast(now, q) {
 			bad = append(bad, m)
 		} else {
 			good = append(good, m)
@@ -148,14 +153,17 @@ func (f *Group) order(now time.Time) []*member {
 	return append(good, bad...)
 }
 
-func (f *Group) anyPenalty(now time.Time) bool {
+func (f *Group) anyLast(now time.Time, q Query) bool {
 	for _, m := range f.members {
-		if m.punished(now) {
+		if m.isLast(now, q) {
 			return true
 		}
 	}
 	return false
 }
+
+// isLast reports whether others are to be asked before m.
+func (m *member) isLast(now time.Time, q Query) bool { return m.punished(now) || m.failedFor(q, now) }
 
 func (m *member) punished(now time.Time) bool { return now.UnixNano() < m.until.Load() }
 
@@ -222,6 +230,9 @@ func (f *Group) ask(own, whole context.Context, m *member, q Query) outcome {
 	m.begin(start)
 	reply, err := m.Exchange(own, q)
 	m.end(time.Since(start), err, own.Err() != nil)
+	if len(f.members) > 1 && (err == nil || own.Err() == nil && ended(whole) == nil) {
+		m.note(q, outcome{reply, err}.useful(), time.Now())
+	}
 	switch {
 	case err == nil:
 		m.misses.Store(0)

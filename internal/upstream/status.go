@@ -73,13 +73,13 @@ func (r *record) sample(took time.Duration) {
 	r.srtt.Store(max(old+(now-old)/srttShare, 1))
 }
 
-// byRTT returns the servers, the fastest first and those with a penalty last. A
+// byRTT returns the servers, the fastest first, those with a penalty or that failed for q last. A
 // server not measured yet, or not asked for long, comes first once: the next one
 // is asked soon if it is silent.
-func (f *Group) byRTT(now time.Time) []*member {
+func (f *Group) byRTT(now time.Time, q Query) []*member {
 	members := slices.Clone(f.members)
 	rank := func(m *member) int64 {
-		if m.punished(now) {
+		if m.isLast(now, q) {
 			return int64(time.Hour) + m.srtt.Load()
 		}
 		return m.srtt.Load()
@@ -87,7 +87,7 @@ func (f *Group) byRTT(now time.Time) []*member {
 	slices.SortStableFunc(members, func(a, b *member) int { return cmp.Compare(rank(a), rank(b)) })
 	for i, m := range members[1:] {
 		asked := m.asked.Load()
-		if !m.punished(now) && now.UnixNano()-asked > int64(probeAfter) && m.asked.CompareAndSwap(asked, now.UnixNano()) {
+		if !m.isLast(now, q) && now.UnixNano()-asked > int64(probeAfter) && m.asked.CompareAndSwap(asked, now.UnixNano()) {
 			copy(members[1:i+2], members[:i+1])
 			members[0] = m
 			break
