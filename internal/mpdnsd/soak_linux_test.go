@@ -17,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
+	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
 const (
@@ -28,8 +29,10 @@ const (
 	// What may be there after the load that was not after the warm-up. The load
 	// makes thousands of everything: a leak of one in a hundred would show.
 	moreGoroutines = 64
-	moreFiles      = 64
-	moreOctets     = 24 << 20 // of memory; as much as the race detector adds by itself
+	// The sockets to the one upstream server are kept, up to so many, and a reload
+	// during the warm-up has let any number of them go.
+	moreFiles  = 64 + upstream.DefaultKeep
+	moreOctets = 24 << 20 // of memory; as much as the race detector adds by itself
 )
 
 // footprint is what a process holds.
