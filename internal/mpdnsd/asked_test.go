@@ -108,6 +108,21 @@ func TestUpstreamsOfARunningDaemon(t *testing.T) {
 	}
 }
 
+// TestMixedCaseOfARunningDaemon: the server sees it, and the client its own.
+func TestMixedCaseOfARunningDaemon(t *testing.T) {
+	const name = "www.a-name-of-many-letters.example"
+	s := dnstest.Start(t, dnstest.Zone(name+". 60 IN A 192.0.2.1"))
+	r := startRunning(t, "[cache]\npair = false\n[upstream]\nmixed_case = true\n"+toml(s))
+	for range 2 { // from the server and from the cache
+		if m, _ := askEDNS(t, r.addr, name); m.Question[0].Name != name+"." || len(m.Answer) != 1 || m.Answer[0].Header().Name != name+"." {
+			t.Errorf("%v", m)
+		}
+	}
+	if q := s.Queries(); len(q) != 1 || q[0].Name == name+"." || !strings.EqualFold(q[0].Name, name+".") {
+		t.Errorf("the server was asked %+v", q)
+	}
+}
+
 // TestPenaltyIsShown: a server that does not answer is named.
 func TestPenaltyIsShown(t *testing.T) {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))

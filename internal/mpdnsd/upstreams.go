@@ -104,7 +104,7 @@ func newGroup(servers []netip.AddrPort, c config.Upstream) *group {
 		if slices.Contains(servers[:i], a) {
 			continue
 		}
-		all = append(all, upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep}))
+		all = append(all, upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep, MixCase: c.MixedCase}))
 	}
 	asked := upstream.Failover(all, upstream.FailoverOptions{Strategy: strategy(c.Strategy), Rounds: c.Attempts})
 	g := &group{asked, asked, c}

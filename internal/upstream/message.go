@@ -22,6 +22,7 @@ type message struct {
 	cookie *cookieCheck // nil without EDNS
 	// guesses is how many replies may be discarded over UDP.
 	guesses int
+	mixed   bool // the name is in mixed case
 }
 
 // message builds the query with a fresh id.
@@ -31,6 +32,9 @@ func (s *Server) message(q Query, edns bool) message {
 		m.cookie = &cookieCheck{jar: &s.cookies, sent: s.cookies.get()}
 	}
 	m.octets = s.appendQuery(make([]byte, 0, queryRoom), m)
+	if s.opts.MixCase && !remembered(&s.breaksCase) {
+		m.mixCase()
+	}
 	return m
 }
 
@@ -38,7 +42,9 @@ func (s *Server) message(q Query, edns bool) message {
 func (s *Server) plain(m message) []byte {
 	m.tolerate()
 	m.cookie = nil
-	return s.appendQuery(nil, m)
+	octets := s.appendQuery(nil, m)
+	copy(octets[dnswire.HeaderLen:], m.name())
+	return octets
 }
 
 // tolerate lets replies pass that have no cookie.
@@ -83,6 +89,11 @@ func (m message) accept(b []byte) ([]byte, error) {
 	}
 	if h, _ := dnswire.ParseHeader(b); h.QD == 0 {
 		return failure(m.query, h.RCode()), nil
+	}
+	if m.mixed {
+		if err := m.unmix(b); err != nil {
+			return nil, err
+		}
 	}
 	clean, err := scrub(m.query.Question, b)
 	if err != nil {

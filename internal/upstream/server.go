@@ -71,6 +71,10 @@ type Options struct {
 	// AD sets the AD bit in queries, to be told whether the server validated
 	// the answer (RFC 6840 section 5.7; resolv.conf's trust-ad).
 	AD bool
+	// MixCase asks for names in a random mixed case, of which a reply must have
+	// the same; a server that breaks it is asked in lower case for a while.
+	// Replies have the name in lower case all the same.
+	MixCase bool
 }
 
 // Server asks one DNS server: over UDP, each query in flight from a socket with
@@ -87,6 +91,8 @@ type Server struct {
 	buffers sync.Pool    // of *[]byte
 	kept    keeper
 	cookies cookieJar
+	// breaksCase is the unix time in ns until which no case is mixed.
+	breaksCase atomic.Int64
 }
 
 // NewServer returns the transport for the server at addr.
@@ -149,6 +155,9 @@ func (s *Server) mayRetry(ctx context.Context, err error) bool {
 func (s *Server) try(ctx context.Context, q Query) (Reply, string, error) {
 	edns := s.useEDNS()
 	reply, proto, err := s.once(ctx, q, edns)
+	if errors.Is(err, errCase) {
+		reply, proto, err = s.whoseCase(ctx, q, edns, proto)
+	}
 	if err == nil && edns && reply.RCode() == dnswire.RCodeBadCookie {
 		return s.withNewCookie(ctx, q)
 	}

@@ -132,6 +132,9 @@ type Upstream struct {
 	Timeout  time.Duration
 	Attempts int
 	TCP      bool // ask over TCP only
+	// MixedCase asks for names in a random mixed case, one more thing that a forger
+	// has to guess.
+	MixedCase bool
 	// RebindProtection removes addresses of private networks from answers about
 	// names that are neither of a Forward nor in PrivateDomains.
 	RebindProtection bool

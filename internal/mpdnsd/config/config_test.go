@@ -56,6 +56,7 @@ strategy = "rotate"
 timeout = "1500ms"
 attempts = 3
 tcp = true
+mixed_case = true
 rebind_protection = false
 private_domains = ["Corp.example"]
 [cache]
@@ -143,6 +144,7 @@ func TestParse(t *testing.T) {
 			netip.MustParseAddrPort("[2001:db8::53]:5353"), netip.MustParseAddrPort("[2001:db8::54]:53"),
 		},
 		Strategy: Rotate, Timeout: 1500 * time.Millisecond, Attempts: 3, TCP: true,
+		MixedCase:      true,
 		PrivateDomains: []dnswire.Name{"\x04corp\x07example\x00"},
 	}
 	want.Verdicts = Verdicts{File: "verdicts", Redis: "rediss://u:p@redis.example/2"}

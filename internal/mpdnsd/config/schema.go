@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -34,18 +35,11 @@ type setter func(c *Config, v value)
 
 // schema is every key there is.
 func schema() map[string]setter {
-	return map[string]setter{
+	keys := upstreamKeys()
+	maps.Copy(keys, map[string]setter{
 		"listen":        func(c *Config, v value) { c.Listen = v.addresses(ParseListen) },
 		"allow":         func(c *Config, v value) { c.Allow = v.prefixes() },
 		"special_names": func(c *Config, v value) { c.SpecialNames = v.boolean() },
-
-		"upstream.servers":           func(c *Config, v value) { c.Upstream.Servers = v.addresses(ParseUpstream) },
-		"upstream.strategy":          func(c *Config, v value) { c.Upstream.Strategy = v.strategy() },
-		"upstream.timeout":           func(c *Config, v value) { c.Upstream.Timeout = v.duration(MinTimeout, MaxTimeout) },
-		"upstream.attempts":          func(c *Config, v value) { c.Upstream.Attempts = int(v.integer(1, MaxAttempts)) },
-		"upstream.tcp":               func(c *Config, v value) { c.Upstream.TCP = v.boolean() },
-		"upstream.rebind_protection": func(c *Config, v value) { c.Upstream.RebindProtection = v.boolean() },
-		"upstream.private_domains":   func(c *Config, v value) { c.Upstream.PrivateDomains = v.names() },
 
 		"cache.size":             func(c *Config, v value) { c.Cache.MaxOctets = v.octets(dnscache.MinOctets, dnscache.MaxOctets) },
 		"cache.min_ttl":          func(c *Config, v value) { c.Cache.MinTTL = v.duration(0, dnscache.LimitMaxTTL) },
@@ -59,10 +53,6 @@ func schema() map[string]setter {
 		"cache.prefetch":     func(c *Config, v value) { c.Cache.Prefetch = v.boolean() },
 		"cache.file":         func(c *Config, v value) { c.Cache.File, _ = v.text("the name of a file") },
 		"cache.pair":         func(c *Config, v value) { c.Cache.Pair = v.boolean() },
-
-		"forward.zone":     func(c *Config, v value) { c.lastForward().Zone = v.wireName() },
-		"forward.servers":  func(c *Config, v value) { c.lastForward().Servers = v.addresses(ParseUpstream) },
-		"forward.strategy": func(c *Config, v value) { c.lastForward().Strategy = v.strategy() },
 
 		"zone.origin": func(c *Config, v value) { c.Zones[len(c.Zones)-1].Origin = v.name() },
 		"zone.file":   func(c *Config, v value) { c.Zones[len(c.Zones)-1].File = v.file() },
@@ -114,6 +104,24 @@ func schema() map[string]setter {
 
 		"log.queries": func(c *Config, v value) { c.LogQueries = int(v.integer(0, MaxLogQueries)) },
 		"log.level":   func(c *Config, v value) { c.LogLevel = v.level() },
+	})
+	return keys
+}
+
+// upstreamKeys are those about whom to ask.
+func upstreamKeys() map[string]setter {
+	return map[string]setter{
+		"upstream.servers":           func(c *Config, v value) { c.Upstream.Servers = v.addresses(ParseUpstream) },
+		"upstream.strategy":          func(c *Config, v value) { c.Upstream.Strategy = v.strategy() },
+		"upstream.timeout":           func(c *Config, v value) { c.Upstream.Timeout = v.duration(MinTimeout, MaxTimeout) },
+		"upstream.attempts":          func(c *Config, v value) { c.Upstream.Attempts = int(v.integer(1, MaxAttempts)) },
+		"upstream.tcp":               func(c *Config, v value) { c.Upstream.TCP = v.boolean() },
+		"upstream.mixed_case":        func(c *Config, v value) { c.Upstream.MixedCase = v.boolean() },
+		"upstream.rebind_protection": func(c *Config, v value) { c.Upstream.RebindProtection = v.boolean() },
+		"upstream.private_domains":   func(c *Config, v value) { c.Upstream.PrivateDomains = v.names() },
+		"forward.zone":               func(c *Config, v value) { c.lastForward().Zone = v.wireName() },
+		"forward.servers":            func(c *Config, v value) { c.lastForward().Servers = v.addresses(ParseUpstream) },
+		"forward.strategy":           func(c *Config, v value) { c.lastForward().Strategy = v.strategy() },
 	}
 }
 
