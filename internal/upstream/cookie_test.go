@@ -176,3 +176,20 @@ func TestForgedCookie(t *testing.T) {
 		})
 	}
 }
+
+// TestWrongTypeAndClass: a reply to another question about the same name is not
+// looked at.
+func TestWrongTypeAndClass(t *testing.T) {
+	for name, change := range map[string]func(*dns.Question){
+		"type":  func(q *dns.Question) { q.Qtype = dns.TypeAAAA },
+		"class": func(q *dns.Question) { q.Qclass = dns.ClassCHAOS },
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr, seen := cookieServer(t, func(_, _ string, _ int, m *dns.Msg) { change(&m.Question[0]) })
+			s := newServer(addr, upstream.Options{Timeout: second / 10, Attempts: 1})
+			if r, err := s.Exchange(t.Context(), question(t, "www.example", dnswire.TypeA)); err == nil || len(seen()) == 0 {
+				t.Errorf("took %+v; the server was sent %v", r, seen())
+			}
+		})
+	}
+}
