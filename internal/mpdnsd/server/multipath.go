@@ -36,10 +36,14 @@ func (e *tooLargeError) Error() string {
 // merger makes merged records.
 type merger struct {
 	patient, hasty *resolver.Resolver
-	// silent is set while HTTPS questions are not answered in time; the address
-	// families then wait for none.
+	// silent is set while HTTPS questions are not answered in time; then only
+	// what is in the cache is waited for.
 	silent atomic.Bool
 }
+
+// cacheDelay is the time that HTTPS has where servers do not answer it: enough
+// to read the cache, whichever of the three questions is worked on first.
+const cacheDelay = time.Millisecond
 
 // newMerger makes a merger of what s has on a name. It waits for both families:
 // the record is to be whole. HTTPS is asked for what it says of hosts.
@@ -49,7 +53,7 @@ func newMerger(s *Source) *merger {
 		r.WaitAll, r.HTTPS, r.HTTPSDelay = true, true, delay
 		return r
 	}
-	return &merger{patient: over(resolver.DefaultResolutionDelay), hasty: over(-1)}
+	return &merger{patient: over(resolver.DefaultResolutionDelay), hasty: over(cacheDelay)}
 }
 
 // lookUp waits for HTTPS only where it is known to come.

@@ -276,8 +276,8 @@ func TestMultipathSilentHTTPS(t *testing.T) {
 			}
 		}
 		took("www.example", resolver.DefaultResolutionDelay, oneRecord)
-		took("other.example", 0, []string{"[192.0.2.1]"})
-		took("www.example", 0, oneRecord)
+		took("other.example", cacheDelay, []string{"[192.0.2.1]"})
+		took("www.example", cacheDelay, oneRecord)
 		time.Sleep(lateness)
 		took("www.example", 0, twoRecords)
 		cache.Flush()
