@@ -27,7 +27,7 @@ import (
 
 const (
 	// timeLimit bounds the whole run; it usually takes half of it.
-	timeLimit = 175 * time.Second
+	timeLimit = 5 * time.Minute
 	// stopDelay is how long an interrupted run may take to take its lab apart.
 	stopDelay = 5 * time.Second
 )
