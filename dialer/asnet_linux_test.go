@@ -297,8 +297,14 @@ func TestDialAllocations(t *testing.T) {
 			_ = c.Close()
 		})
 	}
-	const most = 1.1
-	if got, want := count(ours.Dial), count(theirs.Dial); got > most*want {
+	// What else the process does is counted too, so the least of several is taken,
+	// in turns.
+	const most, turns = 1.1, 5
+	got, want := math.Inf(1), math.Inf(1)
+	for range turns {
+		got, want = min(got, count(ours.Dial)), min(want, count(theirs.Dial))
+	}
+	if got > most*want {
 		t.Errorf("%v allocations, net.Dialer has %v", got, want)
 	}
 }
