@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
+	"github.com/af-multipath/mpresolve/internal/unixsocket"
 )
 
 // Attach asks the broker behind the unix socket path to manage the paths of
@@ -112,38 +112,9 @@ func (c *Client) send(m message) error {
 // is negative, a group id. A socket that is left there by a broker that has
 // ended is replaced; one that is in use is not (EADDRINUSE).
 func Listen(path string, mode fs.FileMode, group int) (*net.UnixListener, error) {
-	addr := &net.UnixAddr{Net: "unixpacket", Name: path}
-	l, err := net.ListenUnix(addr.Net, addr)
-	if errors.Is(err, unix.EADDRINUSE) && abandoned(addr) {
-		if err = os.Remove(path); err == nil {
-			l, err = net.ListenUnix(addr.Net, addr)
-		}
-	}
+	l, err := unixsocket.Listen("unixpacket", path, mode, group)
 	if err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
-	if group >= 0 {
-		err = os.Chown(path, -1, group)
-	}
-	if err == nil {
-		err = os.Chmod(path, mode)
-	}
-	if err != nil {
-		_ = l.Close() // not served yet
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	return l, nil
-}
-
-// abandoned reports whether nobody listens at a socket that there is.
-func abandoned(addr *net.UnixAddr) bool {
-	info, err := os.Lstat(addr.Name)
-	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		return false
-	}
-	c, err := net.DialUnix(addr.Net, nil, addr)
-	if err == nil {
-		_ = c.Close() // somebody does
-	}
-	return errors.Is(err, unix.ECONNREFUSED)
 }
