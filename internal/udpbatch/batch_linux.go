@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -181,22 +183,90 @@ func (b *batcher) answer(h Handler) {
 	b.answers = answers
 }
 
-// send sends the answers. Where the system has no room for more, the rest is dropped; what it
+// send sends the answers.
+func (b *batcher) send() { b.conn.sendAll(b.fd, b.out[:b.answers]) }
+
+// sendAll sends a batch. Where the system has no room for more, the rest is dropped; what it
 // refuses for another reason, such as the lack of a route, is left out.
-func (b *batcher) send() {
-	for at := 0; at < b.answers; {
-		sent, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, b.fd, uintptr(unsafe.Pointer(&b.out[at])), uintptr(b.answers-at), unix.MSG_DONTWAIT, 0, 0)
+func (c *Conn) sendAll(fd uintptr, all []mmsghdr) {
+	for len(all) > 0 {
+		sent, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&all[0])), uintptr(len(all)), unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
-			at += int(sent)
+			all = all[sent:]
 		case unix.EINTR:
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
-			b.conn.unsent.Add(uint64(b.answers - at))
-			at = b.answers
+			c.unsent.Add(uint64(len(all)))
+			return
 		default:
-			b.conn.unsent.Add(1)
-			at++
+			c.unsent.Add(1)
+			all = all[1:]
 		}
+	}
+}
+
+// queue holds datagrams that are to be sent together.
+type queue struct {
+	mu      sync.Mutex // guards what follows
+	waiting atomic.Int32
+	*queued // nil before the first
+}
+
+// queued is the memory of a queue. The headers point into it.
+type queued struct {
+	out     [batch]mmsghdr
+	vecs    [batch]unix.Iovec
+	peers   [batch]Peer
+	to      [batch]unix.RawSockaddrInet6
+	packets [batch][MaxDatagram]byte
+}
+
+func (c *Conn) enqueue(msg []byte, to Peer) {
+	q := &c.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.queued == nil {
+		q.queued = new(queued)
+	}
+	i := q.waiting.Load()
+	if i == batch {
+		c.flush()
+		i = 0
+	}
+	q.vecs[i].Base = &q.packets[i][0]
+	q.vecs[i].SetLen(copy(q.packets[i][:], msg))
+	q.peers[i] = to
+	h := &q.out[i].hdr
+	*h = unix.Msghdr{Name: (*byte)(unsafe.Pointer(&q.to[i])), Namelen: to.sockaddr(&q.to[i]), Iov: &q.vecs[i]}
+	h.SetIovlen(1)
+	if to.n > 0 {
+		h.Control = &q.peers[i].control[0]
+		h.SetControllen(int(to.n))
+	}
+	q.waiting.Store(i + 1)
+}
+
+// Flush sends what was queued.
+func (c *Conn) Flush() {
+	if c.queue.waiting.Load() == 0 {
+		return
+	}
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	c.flush()
+}
+
+func (c *Conn) flush() {
+	n := c.queue.waiting.Swap(0)
+	if n == 0 {
+		return
+	}
+	err := c.raw.Write(func(fd uintptr) bool {
+		c.sendAll(fd, c.queue.out[:n])
+		return true // room is not waited for
+	})
+	if err != nil {
+		c.unsent.Add(uint64(n)) //nolint:gosec // it is not negative
 	}
 }
 

@@ -30,5 +30,12 @@ func (p *Peer) Asked() netip.Addr { return netip.Addr{} }
 
 func (c *Conn) serveBatches(h Handler) error { return c.servePortable(h) }
 
+type queue struct{}
+
+func (c *Conn) enqueue(msg []byte, to Peer) { c.Send(msg, to) }
+
+// Flush does nothing: Queue does not wait for it here.
+func (c *Conn) Flush() {}
+
 // Send sends one datagram to a Peer. It may be called by several goroutines.
 func (c *Conn) Send(msg []byte, to Peer) { c.sendPortable(msg, &to) }

@@ -60,6 +60,7 @@ type Conn struct {
 	raw      syscall.RawConn
 	portable bool // read and write one datagram at a time
 	unsent   atomic.Uint64
+	queue    queue
 }
 
 // Listen opens sockets at addr, as many as asked for where the system can share an address between
@@ -165,6 +166,18 @@ func ended(err error) bool {
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// Queue is Send that waits for Flush, so that many datagrams cost one call of the
+// system. msg is copied.
+func (c *Conn) Queue(msg []byte, to Peer) {
+	switch {
+	case len(msg) == 0:
+	case c.portable, len(msg) > MaxDatagram:
+		c.Send(msg, to)
+	default:
+		c.enqueue(msg, to)
+	}
 }
 
 // servePortable is Serve in terms of package net.

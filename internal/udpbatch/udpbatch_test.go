@@ -83,25 +83,33 @@ func TestEcho(t *testing.T) {
 	}
 	both(t, func(t *testing.T, portable bool) {
 		for _, tt := range tests {
-			var conn *Conn
-			for _, later := range []bool{false, true} { // by the loop, by Send
+			var unsent uint64
+			for _, by := range []string{"loop", "Send", "Queue"} {
 				conns, err := Listen(netip.MustParseAddrPort(tt.listen), 1)
 				if err != nil {
 					t.Fatal(err)
 				}
-				conn = conns[0]
+				conn := conns[0]
 				h := echo
-				if later {
+				switch by {
+				case "Send":
 					h = func(_, packet []byte, from Peer) []byte { conn.Send(packet, from); return nil }
+				case "Queue":
+					h = func(_, packet []byte, from Peer) []byte {
+						conn.Queue(packet, from)
+						conn.Flush()
+						return nil
+					}
 				}
 				serveConns(t, conns, portable, h)
 				c := connect(t, netip.AddrPortFrom(netip.MustParseAddr(tt.ask), conn.Addr().Port()))
 				for _, n := range []int{1, 12, 512, 1232, MaxDatagram} {
 					roundTrip(t, c, bytes.Repeat([]byte{byte(n)}, n))
 				}
+				unsent += conn.Unsent()
 			}
-			if n := conn.Unsent(); n != 0 {
-				t.Errorf("%d answers not sent", n)
+			if unsent != 0 {
+				t.Errorf("%d answers not sent", unsent)
 			}
 		}
 	})
@@ -163,6 +171,47 @@ func TestLongAnswers(t *testing.T) {
 			if n, err := c.Read(in); err != nil || n != size+1 || in[0] != i {
 				t.Errorf("answer %d: %d octets, %v", i, n, err)
 			}
+		}
+	})
+}
+
+// TestQueue: more than one batch of datagrams, one of them refused, wait for Flush, but for what
+// no room is left for, and come in order.
+func TestQueue(t *testing.T) {
+	both(t, func(t *testing.T, portable bool) {
+		const count = 3*batch + 5
+		conns, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := conns[0]
+		c.portable = c.portable || portable
+		t.Cleanup(func() { Close(conns) })
+		client := connect(t, c.Addr())
+		to := Peer{Addr: client.LocalAddr().(*net.UDPAddr).AddrPort()}
+		c.Flush() // of nothing
+		c.Queue(nil, to)
+		for i := range byte(count) {
+			if i == 7 {
+				c.Queue([]byte("to nobody"), Peer{Addr: netip.MustParseAddrPort("127.0.0.1:0")})
+			}
+			c.Queue([]byte{i, i}, to)
+		}
+		c.Flush()
+		in := make([]byte, 100)
+		for i := range byte(count) {
+			if n, err := client.Read(in); err != nil || n != 2 || in[0] != i {
+				t.Fatalf("datagram %d: %d octets %x, %v", i, n, in[:n], err)
+			}
+		}
+		if n := c.Unsent(); n != 1 {
+			t.Errorf("%d not sent, want 1", n)
+		}
+		Close(conns)
+		c.Queue([]byte{1}, to)
+		c.Flush()
+		if n := c.Unsent(); n != 2 {
+			t.Errorf("%d not sent after Close, want 2", n)
 		}
 	})
 }
