@@ -149,8 +149,7 @@ func (a *admin) count(err error) {
 func (a *admin) observe(next upstream.Exchanger) upstream.Exchanger {
 	answered := new(atomic.Bool)
 	a.answered = answered
-	return upstream.ExchangerFunc(func(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
-		reply, err := next.Exchange(ctx, q)
+	return upstream.Map(next, func(_ upstream.Query, reply upstream.Reply, err error) (upstream.Reply, error) {
 		if err == nil && !answered.Load() {
 			answered.Store(true)
 		}

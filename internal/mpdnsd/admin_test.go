@@ -176,8 +176,8 @@ func TestSplitDNS(t *testing.T) {
 func TestForwardOfDS(t *testing.T) {
 	c := config.Default()
 	c.Forwards = []config.Forward{{Zone: "\x04corp\x07example\x00", Strategy: config.Failover}}
-	others := newGroup(nil, c.Upstream)
-	f := newForwards(&c, own{}, others, newDaemon(&flags{}, false, io.Discard).log)
+	others := newGroup(nil, c.Upstream, nil)
+	f := newForwards(&c, own{}, others, nil, newDaemon(&flags{}, false, io.Discard).log)
 	for typ, want := range map[dnswire.Type]bool{dnswire.TypeDS: false, dnswire.TypeA: true} {
 		if got := f.find("\x04corp\x07example\x00", typ) != others; got != want {
 			t.Errorf("%v of the zone itself asked of its servers: %v", typ, got)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,6 +33,7 @@ type daemon struct {
 	level    *slog.LevelVar
 	log      *slog.Logger
 	system   *sysconf.System
+	mux      *upstream.Mux // nil where the system has none
 	server   *server.Server
 	setup    *setup
 	cache    *dnscache.Cache    // of setup
@@ -73,6 +75,7 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	if err := d.openVerdicts(set); err != nil {
 		return err
 	}
+	d.openMux()
 	s := set.config.Server
 	queries := newQueryLog(set.config.LogQueries, d.log)
 	defer queries.close()
@@ -91,6 +94,9 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 		TCPIdle:        s.TCPIdle,
 		Log:            d.log,
 	})
+	if d.mux != nil {
+		d.mux.OnBatch(d.server.Flush)
+	}
 	d.setup = set
 	defer d.shutdown()
 	d.loadCache(set)
@@ -114,6 +120,17 @@ func (d *daemon) run(ctx context.Context, set *setup, reload <-chan os.Signal) e
 	d.log.Info("ending: answering what was asked")
 	d.notify("STOPPING=1")
 	return nil
+}
+
+// openMux has replies waited for in one place. Without it each question that
+// waits has a goroutine.
+func (d *daemon) openMux() {
+	mux, err := upstream.NewMux(runtime.GOMAXPROCS(0))
+	if err != nil {
+		d.log.Debug("upstream servers", "error", err)
+		return
+	}
+	d.mux = mux
 }
 
 // loop does what it is told until ctx ends.
@@ -169,6 +186,9 @@ func (d *daemon) shutdown() {
 	}
 	d.cached.Close()
 	d.forwards.Close()
+	if d.mux != nil {
+		d.mux.Close()
+	}
 	d.saveCache()
 	d.verdicts.store.Close()
 	d.unlimitMemory()
@@ -182,7 +202,7 @@ func (d *daemon) source(set *setup) *server.Source {
 		d.cache = dnscache.New(c.Cache.Config)
 	}
 	own := newOwn(c.Listen)
-	d.forwards = newForwards(c, own, d.general(c, own), d.log)
+	d.forwards = newForwards(c, own, d.general(c, own), d.mux, d.log)
 	d.upstream = d.admin.observe(d.forwards)
 	d.cached = upstream.Cached(d.cache, time.Now, d.upstream)
 	s := &server.Source{
@@ -219,7 +239,7 @@ func (d *daemon) hosts(file string) func(time.Time) *sysconf.Hosts {
 // general is who is asked for what has no servers of its own.
 func (d *daemon) general(c *config.Config, own own) servers {
 	if len(c.Upstream.Servers) == 0 {
-		s := &systemServers{system: d.system, config: c.Upstream, own: own, log: d.log, now: time.Now}
+		s := &systemServers{system: d.system, config: c.Upstream, own: own, mux: d.mux, log: d.log, now: time.Now}
 		s.current() // so that the servers are logged at the start
 		return s
 	}
@@ -229,7 +249,7 @@ func (d *daemon) general(c *config.Config, own own) servers {
 	}
 	asked := own.servers(c.Upstream.Servers, from, d.log)
 	logServers(d.log, asked, from, c.Upstream)
-	return newGroup(asked, c.Upstream)
+	return newGroup(asked, c.Upstream, d.mux)
 }
 
 // listen opens addresses. On an error it closes those that it has opened.

@@ -28,7 +28,7 @@ type servers interface {
 
 // newForwards makes the routes of a configuration; others is who is asked for
 // what has none.
-func newForwards(c *config.Config, o own, others servers, log *slog.Logger) *forwards {
+func newForwards(c *config.Config, o own, others servers, mux *upstream.Mux, log *slog.Logger) *forwards {
 	f := &forwards{make(map[dnswire.Name]*group), others}
 	for _, one := range c.Forwards {
 		u := c.Upstream
@@ -36,7 +36,7 @@ func newForwards(c *config.Config, o own, others servers, log *slog.Logger) *for
 		from := "forward " + one.Zone.String()
 		servers := o.servers(one.Servers, from, log)
 		logServers(log, servers, from, u)
-		f.zones[one.Zone] = newGroup(servers, u)
+		f.zones[one.Zone] = newGroup(servers, u, mux)
 	}
 	return f
 }
@@ -46,6 +46,11 @@ func newForwards(c *config.Config, o own, others servers, log *slog.Logger) *for
 // else's business.
 func (f *forwards) Exchange(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
 	return f.find(q.Name, q.Type).Exchange(ctx, q)
+}
+
+// Begin implements upstream.Beginner.
+func (f *forwards) Begin(ctx context.Context, q upstream.Query, done upstream.Done) bool {
+	return upstream.Begin(ctx, f.find(q.Name, q.Type), q, done)
 }
 
 // find is who is asked for a name. DS records stand above their zone's cut

@@ -31,7 +31,7 @@ const (
 	moreGoroutines = 64
 	// The sockets to the one upstream server are kept, up to so many, and a reload
 	// during the warm-up has let any number of them go.
-	moreFiles  = 64 + upstream.DefaultKeep
+	moreFiles  = 64 + upstream.MaxPorts
 	moreOctets = 24 << 20 // of memory; as much as the race detector adds by itself
 )
 

@@ -78,7 +78,7 @@ func (o own) servers(all []netip.AddrPort, from string, log *slog.Logger) []neti
 
 // group is servers asked as one, with what stands before them.
 type group struct {
-	upstream.Exchanger
+	upstream.Beginner
 	asked  *upstream.Group
 	config config.Upstream
 }
@@ -97,19 +97,19 @@ func strategy(word string) upstream.Strategy {
 }
 
 // newGroup asks servers, each once however often it is named, as the
-// configuration says.
-func newGroup(servers []netip.AddrPort, c config.Upstream) *group {
+// configuration says. mux may be nil.
+func newGroup(servers []netip.AddrPort, c config.Upstream, mux *upstream.Mux) *group {
 	var all []upstream.Exchanger
 	for i, a := range servers {
 		if slices.Contains(servers[:i], a) {
 			continue
 		}
-		all = append(all, upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Keep: upstream.DefaultKeep, MixCase: c.MixedCase}))
+		all = append(all, upstream.NewServer(a, upstream.Options{Timeout: c.Timeout, Attempts: 1, UseTCP: c.TCP, Mux: mux, MixCase: c.MixedCase}))
 	}
 	asked := upstream.Failover(all, upstream.FailoverOptions{Strategy: strategy(c.Strategy), Rounds: c.Attempts})
 	g := &group{asked, asked, c}
 	if c.RebindProtection {
-		g.Exchanger = upstream.NoRebinding(asked, c.PrivateDomains)
+		g.Beginner = upstream.NoRebinding(asked, c.PrivateDomains)
 	}
 	return g
 }
@@ -138,6 +138,7 @@ type systemServers struct {
 	system *sysconf.System
 	config config.Upstream
 	own    own
+	mux    *upstream.Mux
 	log    *slog.Logger
 	now    func() time.Time
 
@@ -149,6 +150,11 @@ type systemServers struct {
 // Exchange implements upstream.Exchanger.
 func (s *systemServers) Exchange(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
 	return s.current().Exchange(ctx, q)
+}
+
+// Begin implements upstream.Beginner.
+func (s *systemServers) Begin(ctx context.Context, q upstream.Query, done upstream.Done) bool {
+	return s.current().Begin(ctx, q, done)
 }
 
 // Close closes the sockets that are kept.
@@ -181,7 +187,7 @@ func (s *systemServers) current() *group {
 		c.Strategy = config.Rotate
 	}
 	c.PrivateDomains = slices.Concat(c.PrivateDomains, searched(conf))
-	s.conf, s.next = conf, newGroup(servers, c)
+	s.conf, s.next = conf, newGroup(servers, c, s.mux)
 	logServers(s.log, servers, conf.Path, c)
 	return s.next
 }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
@@ -74,6 +75,24 @@ func (c *Cache) Exchange(ctx context.Context, q Query) (Reply, error) {
 	return out.reply, out.err
 }
 
+// Begin implements Beginner. What is known, and what may be answered with a stale
+// reply, is left to Exchange.
+func (c *Cache) Begin(ctx context.Context, q Query, done Done) bool {
+	if known, ok := c.known(q, c.now()); ok || known.reply.Msg != nil || c.flights.find(q) != nil {
+		return false
+	}
+	var told atomic.Bool
+	next := Map(c.next, func(q Query, reply Reply, err error) (Reply, error) {
+		c.keep(q, outcome{reply, err}, ended(ctx) == nil)
+		return reply, err
+	})
+	return next.Begin(ctx, q, func(reply Reply, err error) {
+		if told.CompareAndSwap(false, true) {
+			done(reply, err)
+		}
+	})
+}
+
 // Refresh fetches the answer to q anew behind the caller's back, whether it is in the cache or not.
 // It does not where that is going on, failed lately, or MaxRefreshes are in flight; it says whether.
 func (c *Cache) Refresh(q Query) bool {
@@ -124,18 +143,24 @@ func staleReply(msg []byte, info dnscache.Info) Reply {
 func (c *Cache) fetch(ctx context.Context, q Query) outcome {
 	reply, err := c.next.Exchange(ctx, q)
 	out := outcome{reply, err}
+	c.keep(q, out, ended(ctx) == nil || isRefresh(ctx))
+	return out
+}
+
+// keep takes down what came of asking; failed is whether an error is the servers'
+// doing.
+func (c *Cache) keep(q Query, out outcome, failed bool) {
 	now := c.now()
-	if err == nil {
+	if out.err == nil {
 		var keyRoom [dnswire.MaxKeyLen]byte
-		c.cache.Put(q.AppendKey(keyRoom[:0], q.DO, q.CD), reply.Msg, now)
+		c.cache.Put(q.AppendKey(keyRoom[:0], q.DO, q.CD), out.reply.Msg, now)
 	}
 	switch {
-	case err == nil && !isFailure(reply):
+	case out.err == nil && !isFailure(out.reply):
 		c.failures.forget(q)
-	case err == nil || ended(ctx) == nil || isRefresh(ctx):
+	case out.err == nil || failed:
 		c.failures.put(q, out, now, c.recheck(q, now))
 	}
-	return out
 }
 
 // recheck is the least time until q is asked again after a failure.

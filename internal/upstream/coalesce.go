@@ -27,6 +27,9 @@ type call struct {
 	out  outcome
 	// abandoned: out says only that the one who asked gave up.
 	abandoned bool
+	begun     bool   // by Begin, so that it ends without a caller; guarded by coalesce.mu
+	over      bool   // guarded by coalesce.mu
+	waiting   []Done // of those who began while it was; guarded by coalesce.mu
 }
 
 func (c *coalesce) Exchange(ctx context.Context, q Query) (Reply, error) {
@@ -44,6 +47,52 @@ func (c *coalesce) Exchange(ctx context.Context, q Query) (Reply, error) {
 			return Reply{}, &Error{Query: q, Timeout: isTimeout(ctx.Err()), Err: context.Cause(ctx)}
 		}
 	}
+}
+
+// Begin implements Beginner.
+func (c *coalesce) Begin(ctx context.Context, q Query, done Done) bool {
+	f := &call{abandoned: true}
+	if other := c.register(f, q); other != nil {
+		return c.await(other, done)
+	}
+	begun := Begin(ctx, c.next, q, func(reply Reply, err error) {
+		f.out, f.abandoned = outcome{reply, err}, false
+		c.end(f, q)
+		done(reply, err)
+		for _, also := range f.waiting {
+			also(reply, err)
+		}
+	})
+	if !begun {
+		c.end(f, q)
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.begun = true
+	return true
+}
+
+// register makes f the exchange for q, or returns the one in flight.
+func (c *coalesce) register(f *call, q Query) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other := c.calls[q]; other != nil {
+		return other
+	}
+	c.calls[q] = f
+	return nil
+}
+
+// await has done told of f's end; false where a caller may give f up, or it is over.
+func (c *coalesce) await(f *call, done Done) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !f.begun || f.over {
+		return false
+	}
+	f.waiting = append(f.waiting, done)
+	return true
 }
 
 // join finds the exchange for q and returns the end to wait for, or begins one,
@@ -75,6 +124,7 @@ func (c *coalesce) run(ctx context.Context, f *call, q Query) (Reply, error) {
 func (c *coalesce) end(f *call, q Query) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	f.over = true
 	delete(c.calls, q)
 	if f.done != nil {
 		close(f.done)

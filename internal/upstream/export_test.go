@@ -8,9 +8,15 @@ func Failures(x Exchanger) int {
 	return len(c.failures.outs)
 }
 
-// Kept counts the idle sockets of a server.
-func Kept(s *Server) int {
-	s.kept.mu.Lock()
-	defer s.kept.mu.Unlock()
-	return len(s.kept.idle)
+// Ports counts the ports of a server with a Mux: the idle ones, and all.
+func Ports(s *Server) (idle, open int) {
+	s.ports.mu.Lock()
+	defer s.ports.mu.Unlock()
+	return len(s.ports.idle), s.ports.open
 }
+
+// SetMaxPorts is MaxPorts for one server.
+func SetMaxPorts(s *Server, n int) { s.ports.size = n }
+
+// CloseMux closes the Mux of a server.
+func CloseMux(s *Server) { s.opts.Mux.Close() }

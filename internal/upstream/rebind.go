@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"context"
 	"net/netip"
 	"slices"
 
@@ -15,25 +14,27 @@ import (
 // Names at or below one of except may have them. When nothing is left of the
 // addresses, the reply says so with the extended error Filtered (RFC 8914
 // section 4.18).
-func NoRebinding(next Exchanger, except []dnswire.Name) Exchanger {
-	return ExchangerFunc(func(ctx context.Context, q Query) (Reply, error) {
-		reply, err := next.Exchange(ctx, q)
-		if err != nil || slices.ContainsFunc(except, q.Name.IsSubdomainOf) {
-			return reply, err
+func NoRebinding(next Exchanger, except []dnswire.Name) Beginner {
+	return Map(next, func(q Query, reply Reply, err error) (Reply, error) {
+		if err == nil && !slices.ContainsFunc(except, q.Name.IsSubdomainOf) {
+			reply.Msg = withoutPrivate(q.Question, reply.Msg)
 		}
-		reply.Msg = withoutPrivate(q.Question, reply.Msg)
-		return reply, nil
+		return reply, err
 	})
 }
 
 // withoutPrivate returns msg, a reply that was scrubbed, without the private
 // addresses in its answer section. Without any it is msg itself.
 func withoutPrivate(q dnswire.Question, msg []byte) []byte {
-	if !slices.ContainsFunc(records(msg), func(rr dnswire.RR) bool { return isPrivate(msg, rr) }) {
+	p := dnswire.NewParser(msg)
+	rr, found := p.Next()
+	for found && !isPrivate(msg, rr) {
+		rr, found = p.Next()
+	}
+	if !found {
 		return msg
 	}
 	s := scrubber{q: q, msg: msg}
-	p := dnswire.NewParser(msg)
 	out := bytes.Clone(msg[:p.QuestionEnd()])
 	clear(out[6:dnswire.HeaderLen])            // the counts of the other sections
 	dnswire.PatchFlags(out, dnswire.FlagAD, 0) // what is left was not what was signed

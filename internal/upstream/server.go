@@ -54,10 +54,9 @@ type Options struct {
 	// Dial opens the sockets; nil is the system's own. It must give each
 	// query a socket of its own, for the sake of its source port.
 	Dial DialFunc
-	// Keep is how many UDP sockets are kept open from question to question; 0
-	// opens one for each. It is for programs that ask much: see [DefaultKeep].
-	// Sockets that Dial opened are not kept.
-	Keep int
+	// Mux is for programs that ask much: Begin keeps up to MaxPorts ports open in
+	// it. nil: there is no Begin. Dial has no part in it.
+	Mux *Mux
 	// Timeout bounds one try; 0 is DefaultTimeout.
 	Timeout time.Duration
 	// Attempts is how many tries there are; 0 is DefaultAttempts.
@@ -81,7 +80,7 @@ type Options struct {
 // a source port and an id of its own, and over TCP where the reply is truncated
 // or UDP gets none. It remembers for a while that a server chokes on EDNS, and
 // that UDP is of no use, and the DNS cookies that it has with it (RFC 7873). It
-// has no goroutine.
+// has no goroutine of its own.
 type Server struct {
 	addr    netip.AddrPort
 	text    string
@@ -89,7 +88,7 @@ type Server struct {
 	noEDNS  atomic.Int64 // unix time in ns until which no OPT record is sent
 	lostUDP atomic.Int64 // unix time in ns until which TCP is tried first
 	buffers sync.Pool    // of *[]byte
-	kept    keeper
+	ports   *ports       // nil without a Mux
 	cookies cookieJar
 	// breaksCase is the unix time in ns until which no case is mixed.
 	breaksCase atomic.Int64
@@ -106,12 +105,23 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	if o.EDNSSize == 0 {
 		o.EDNSSize = DefaultEDNSSize
 	}
-	s := &Server{addr: addr, text: addr.String(), opts: o, kept: keeper{size: o.Keep}}
+	s := &Server{addr: addr, text: addr.String(), opts: o}
+	if o.Mux != nil {
+		s.ports = &ports{mux: o.Mux, server: s, size: MaxPorts}
+	}
 	s.buffers.New = func() any {
 		b := make([]byte, max(readBuffer, int(o.EDNSSize)+1))
 		return &b
 	}
 	return s
+}
+
+// Close closes the ports that are kept, those in use once they are free. The
+// server may be used on, and keeps none from then on.
+func (s *Server) Close() {
+	if s.ports != nil {
+		s.ports.close()
+	}
 }
 
 // String is the server's address, "192.0.2.53:53".

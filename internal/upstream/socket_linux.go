@@ -10,33 +10,41 @@ import (
 // calls and allocations for what a question does not need: addresses to show,
 // and broadcast. A zone's name is left to the net package.
 func openUDP(server netip.AddrPort) (socket, error) {
-	a := server.Addr()
-	if a.Zone() != "" {
+	if server.Addr().Zone() != "" {
 		return dialUDP(server)
 	}
+	fd, err := connectUDP(server)
+	if err != nil {
+		return nil, err
+	}
+	return newUDPFile(os.NewFile(uintptr(fd), "udp")) //nolint:gosec // a descriptor is not negative
+}
+
+// connectUDP returns a connected UDP socket that does not block. The address has
+// no zone.
+func connectUDP(server netip.AddrPort) (fd int, err error) {
+	a := server.Addr()
 	family, to := syscall.AF_INET6, syscall.Sockaddr(nil)
 	if a.Is4() || a.Is4In6() {
 		family, to = syscall.AF_INET, &syscall.SockaddrInet4{Port: int(server.Port()), Addr: a.Unmap().As4()}
 	} else {
 		to = &syscall.SockaddrInet6{Port: int(server.Port()), Addr: a.As16()}
 	}
-	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	fd, err = syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return -1, os.NewSyscallError("socket", err)
 	}
 	if err := syscall.Connect(fd, to); err != nil {
 		_ = syscall.Close(fd)
-		return nil, os.NewSyscallError("connect", err)
+		return -1, os.NewSyscallError("connect", err)
 	}
-	return newUDPFile(os.NewFile(uintptr(fd), "udp")) //nolint:gosec // a descriptor is not negative
+	return fd, nil
 }
 
-// udpFile is a UDP socket that can be kept.
+// udpFile is a UDP socket for one question.
 type udpFile struct {
 	*os.File
-	raw   syscall.RawConn
-	quiet bool
-	look  func(fd uintptr)
+	raw syscall.RawConn
 
 	// Of the exchange under way.
 	query, buf []byte
@@ -77,16 +85,6 @@ func newUDPFile(f *os.File) (socket, error) {
 		return nil, err
 	}
 	u := &udpFile{File: f, raw: raw}
-	u.look = func(fd uintptr) {
-		var b [1]byte
-		_, err := syscall.Read(int(fd), b[:]) //nolint:gosec // a descriptor fits into an int
-		u.quiet = err == syscall.EAGAIN
-	}
 	u.turn = u.takeTurn
 	return u, nil
-}
-
-// silent looks into the buffer of the socket, which never blocks.
-func (u *udpFile) silent() bool {
-	return u.raw.Control(u.look) == nil && u.quiet
 }

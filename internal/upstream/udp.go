@@ -16,12 +16,15 @@ import (
 // reply that matches it. It sends the same datagram again when none comes: the same, so
 // that a forger does not get two targets (the birthday attack).
 func (s *Server) overUDP(ctx context.Context, m message) (reply []byte, err error) {
-	conn, err := s.takeUDP(ctx)
+	conn, err := s.openUDP(ctx)
 	if err != nil {
 		return nil, cause(ctx, fmt.Errorf("open udp socket: %w", err))
 	}
 	stop := interrupt(ctx, conn)
-	defer func() { s.kept.give(conn, stop() && err == nil) }() // interrupt must be over before another has it
+	defer func() {
+		stop()
+		_ = conn.Close()
+	}()
 
 	buf := s.buffers.Get().(*[]byte)
 	defer s.buffers.Put(buf)
@@ -47,6 +50,14 @@ type socket interface {
 	io.ReadWriteCloser
 	SetDeadline(t time.Time) error
 	SetReadDeadline(t time.Time) error
+}
+
+// openUDP returns a socket for one question.
+func (s *Server) openUDP(ctx context.Context) (socket, error) {
+	if s.opts.Dial != nil {
+		return s.opts.Dial(ctx, "udp", s.text)
+	}
+	return openUDP(s.addr)
 }
 
 // dialUDP is openUDP by the means that all systems have.

@@ -8,15 +8,17 @@
 // [NewServer] is the plain transport, UDP with TCP behind it. Encrypted
 // transports are further Exchangers beside it.
 //
+// Exchange waits for the reply, on a socket of its own. Begin, of those that are a
+// [Beginner], returns at once: a [Mux] reads the ports of all questions in flight.
+//
 // What a forger has to guess (RFC 5452 section 4): the id, 16 bits, fresh for
 // each question, and the port. With a socket for each question the port is the
-// kernel's random choice, about 15 bits. With kept sockets (Options.Keep) one
-// who knows all ports that are open, n of them, still has to hit the one that
-// the question in flight has: 16 + log2(n/2) bits, 24 for DefaultKeep, and the
-// ports change every few seconds. One who does not know them has as much to
-// guess as ever. A socket is connected, so the kernel drops what does not come
-// from the server's address, and what came before the question was sent is
-// thrown away with the socket.
+// kernel's random choice, about 15 bits. With a Mux one who knows all ports that
+// are open, n of them, still has to hit the one that the question in flight has:
+// 16 + log2(n/2) bits, 24 for MaxPorts, and the ports change every few seconds.
+// One who does not know them has as much to guess as ever. A socket is connected,
+// so the kernel drops what does not come from the server's address; an idle one
+// that something comes to is closed.
 //
 // A reply with an RCODE is a reply, not an error: only [Failover] has an
 // opinion on it.
@@ -56,11 +58,19 @@ type Reply struct {
 	RTT    time.Duration // from the first packet sent to the reply taken
 	Tries  int           // how many times the server was asked, 1 or more
 	Age    time.Duration // how long a reply from the cache has been there
+
+	// rcode is RCode plus one, where it was looked for already; else 0.
+	rcode uint16
 }
 
 // RCode is the reply's response code, with the eight bits of an OPT record
 // where there is one (RFC 6891 section 6.1.3).
-func (r Reply) RCode() dnswire.RCode { return dnswire.FullRCode(r.Msg) }
+func (r Reply) RCode() dnswire.RCode {
+	if r.rcode > 0 {
+		return dnswire.RCode(r.rcode - 1)
+	}
+	return dnswire.FullRCode(r.Msg)
+}
 
 // Exchanger asks a question and returns the reply. It returns when ctx is
 // done, with an error. It may be called by several goroutines at once.

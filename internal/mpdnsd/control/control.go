@@ -112,7 +112,7 @@ type Transport struct {
 type Clients struct {
 	TCPConnections int    `json:"tcp_connections"` // open now
 	TCPRefused     uint64 `json:"tcp_refused"`
-	Working        int    `json:"working"` // questions that workers have now
+	Working        int    `json:"working"` // questions that wait for upstream servers, or that workers have
 	Unsent         uint64 `json:"unsent"`  // answers over UDP that the system did not take
 }
 

@@ -101,7 +101,7 @@ func serverFamilies() []family {
 		transports("panics_total", "Answers that failed for a defect of the daemon.", func(t control.Transport) uint64 { return t.Panics }),
 		gauge("tcp_connections", "Connections open now.", func(s *control.Stats) float64 { return float64(s.Clients.TCPConnections) }),
 		counter("tcp_refused_total", "Connections closed at once.", func(s *control.Stats) float64 { return float64(s.Clients.TCPRefused) }),
-		gauge("working", "Questions that workers have now.", func(s *control.Stats) float64 { return float64(s.Clients.Working) }),
+		gauge("working", "Questions that wait for upstream servers, or that workers have.", func(s *control.Stats) float64 { return float64(s.Clients.Working) }),
 		counter("unsent_total", "Answers over UDP that the system did not take.", func(s *control.Stats) float64 { return float64(s.Clients.Unsent) }),
 	}
 }

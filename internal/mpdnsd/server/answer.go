@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -37,6 +38,7 @@ type request struct {
 	hasCookie bool
 	keepalive bool          // the client asks how long it may idle
 	extended  dnswire.RCode // the answer's upper bits of the response code
+	busy      bool          // more than pairsBelow questions waited for upstream servers when it came
 }
 
 // move makes packet, a copy of the request's, the one that query points into.
@@ -186,11 +188,56 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 			out = s.panicked(dst, req, p)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, upstream.AnswerTimeout)
 	defer cancel()
 	source := s.source.Load()
-	q := upstream.Query{Question: req.query.Question(), DO: req.query.EDNS.DO, CD: req.query.Header.CD()}
-	reply, err := source.answer(ctx, q, req.query.Header.RD())
+	reply, err := source.answer(ctx, req.question(), req.query.Header.RD())
+	return s.complete(dst, req, source, reply, err)
+}
+
+// ask begins what finish does, where nobody has to wait: done is called when the
+// reply is there. False: it is left to finish.
+func (s *Server) ask(req *request, done func(msg []byte)) bool {
+	source := s.source.Load()
+	waiting := s.asked.Add(1)
+	if waiting > int64(s.options.Outstanding) {
+		s.asked.Add(-1)
+		return false
+	}
+	req.busy = waiting > pairsBelow
+	begun := source.begin(s.ctx, req.question(), req.query.Header.RD(), func(reply upstream.Reply, err error) {
+		s.asked.Add(-1)
+		buf := s.buffers.Get().(*[]byte)
+		*buf = s.contained((*buf)[:0], req, source, reply, err)
+		done(*buf)
+		s.keep(buf)
+	})
+	if !begun {
+		s.asked.Add(-1)
+	}
+	return begun
+}
+
+// contained is complete, a panic of which costs this one answer.
+func (s *Server) contained(dst []byte, req *request, source *Source, reply upstream.Reply, err error) (out []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = s.panicked(dst, req, p)
+		}
+	}()
+	return s.complete(dst, req, source, reply, err)
+}
+
+// question is what upstream servers are asked.
+func (r *request) question() upstream.Query {
+	return upstream.Query{Question: r.query.Question(), DO: r.query.EDNS.DO, CD: r.query.Header.CD()}
+}
+
+// complete makes the answer of what came back from source.
+func (s *Server) complete(dst []byte, req *request, source *Source, reply upstream.Reply, err error) []byte {
+	if p := (*upstream.PanicError)(nil); errors.As(err, &p) {
+		return s.panicked(dst, req, p)
+	}
 	if err != nil {
 		return s.failed(dst, req, err)
 	}
@@ -201,10 +248,10 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 		req.counts.stale.Add(1)
 	}
 	if reply.Server != "" {
-		s.beginPair(source, q)
+		s.beginPair(source, req)
 	}
 	msg := withoutOPT(append(dst, reply.Msg...))
-	out = s.seal(msg, req, reply.Proto == protoZone, extendedError(&reply))
+	out := s.seal(msg, req, reply.Proto == protoZone, extendedError(&reply))
 	s.done(out, req, from(&reply))
 	return out
 }
@@ -279,9 +326,10 @@ const pairsBelow = 16
 
 // beginPair has AAAA fetched where A was asked for, and the reverse, so that both
 // are in the cache and of one age when the merged record is asked for. It comes
-// after the client's own answer, and where the servers are busy or too many are
-// in flight it is left.
-func (s *Server) beginPair(source *Source, q upstream.Query) {
+// after the client's own answer, and where the servers are or were busy or too
+// many are in flight it is left.
+func (s *Server) beginPair(source *Source, req *request) {
+	q := req.question()
 	switch q.Type {
 	case dnswire.TypeA:
 		q.Type = dnswire.TypeAAAA
@@ -290,14 +338,18 @@ func (s *Server) beginPair(source *Source, q upstream.Query) {
 	default:
 		return
 	}
-	if source.Pair && s.misses.busy.Load() <= pairsBelow {
+	if !source.Pair || req.busy || s.misses.busy.Load()+s.asked.Load() > pairsBelow {
+		return
+	}
+	if s.pairing.Add(1) > maxPairs || !upstream.Begin(s.ctx, source.Upstream, q, func(upstream.Reply, error) { s.pairing.Add(-1) }) {
+		s.pairing.Add(-1)
 		s.pairs.try(pair{source, q})
 	}
 }
 
 // fetchPair puts the other half into the cache, unless it is there.
 func (s *Server) fetchPair(p pair) {
-	ctx, cancel := context.WithTimeout(s.ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, upstream.AnswerTimeout)
 	defer cancel()
 	_, _ = p.source.Upstream.Exchange(ctx, p.query) // the cache keeps it, or nobody misses it
 }

@@ -124,6 +124,18 @@ func reason(err error) error {
 	return err
 }
 
+// Flush sends the answers that wait to be sent together. It is for
+// [upstream.Mux.OnBatch].
+func (s *Server) Flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.listeners {
+		for i := range l.loops {
+			l.loops[i].conn.Flush()
+		}
+	}
+}
+
 // Addr returns the address listened on, with its real port.
 func (l *Listener) Addr() netip.AddrPort { return l.addr }
 
@@ -175,6 +187,7 @@ func (l *Listener) abort() {
 
 func (l *Listener) close() {
 	for i := range l.loops {
+		l.loops[i].conn.Flush()
 		_ = l.loops[i].conn.UDP().Close()
 	}
 	if l.tcp != nil {
@@ -222,8 +235,12 @@ func (u *udpLoop) asked(from *udpbatch.Peer) netip.Addr {
 func (u *udpLoop) later(req *request, from udpbatch.Peer) {
 	l := u.l
 	l.inFlight.Add(1)
-	job := l.s.newJob(req, func(msg []byte) {
-		if len(msg) > 0 {
+	job := l.s.newJob(req, func(msg []byte, batch bool) {
+		switch {
+		case len(msg) == 0:
+		case batch:
+			u.conn.Queue(msg, from)
+		default:
 			u.conn.Send(msg, from)
 		}
 		l.inFlight.Done()

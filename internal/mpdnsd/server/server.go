@@ -3,13 +3,16 @@
 // A packet's way: its header, question and EDNS are read from the raw octets
 // (dnswire.ParseQuery); what must not be answered is dropped, what is wrong
 // gets its code. A cache hit is copied, patched and sent by the loop that read
-// the packet, without an allocation. Everything else goes to a bounded set of
-// workers, which ask a Source: local zones, hosts file, special names, then
-// upstream servers. Where all workers are busy, a datagram is dropped, for its
-// client asks again, and a TCP connection is not read further.
+// the packet, without an allocation. What upstream servers are to be asked is
+// asked by the same loop, if the Source's Upstream is a Beginner, and answered by
+// whoever reads the reply. Everything else goes to a bounded set of workers, which
+// ask a Source: local zones, hosts file, special names, then upstream servers.
+// Where too many questions wait, a datagram is dropped, for its client asks again,
+// and a TCP connection is not read further.
 //
 // UDP and TCP differ in framing and in the answer's size limit only: both go
-// through the same two steps, begin and finish, which answer puts together. So
+// through the same two steps, begin and finish, which answer puts together, ask
+// being finish for those who do not wait. So
 // every check that a client meets is met on every transport; but for the rate
 // limit, which is about addresses that nobody has proven.
 package server
@@ -29,10 +32,6 @@ import (
 
 // Bounds that no setting changes.
 const (
-	// answerTimeout bounds the work on one question, whatever the upstream
-	// servers' own time-outs add up to. Stub resolvers give up at 5 to 10 s.
-	answerTimeout = 7 * time.Second
-
 	// maxKeptBuffer is the largest buffer that a worker keeps between answers.
 	maxKeptBuffer = 16 << 10
 
@@ -112,8 +111,10 @@ type Server struct {
 	misses  *pool[*job]
 	locals  *pool[*job] // for local names when misses is full
 	pairs   *pool[pair]
-	buffers sync.Pool // of *[]byte: copies of requests that wait for a worker
-	frames  sync.Pool // of *[]byte: answers of one TCP connection on their way out
+	asked   atomic.Int64 // questions that ask began and nobody has answered
+	pairing atomic.Int64 // other halves that were begun likewise
+	buffers sync.Pool    // of *[]byte: copies of requests that wait for a worker
+	frames  sync.Pool    // of *[]byte: answers of one TCP connection on their way out
 	allowed allowed
 	limiter *limiter // nil: none
 	cookies cookies
@@ -155,9 +156,13 @@ func (s *Server) SetSource(source *Source) { s.source.Store(source.complete()) }
 
 // Shutdown stops taking questions, waits until those taken are answered or ctx
 // is done, and closes everything. What is not answered by then gets SERVFAIL
-// over UDP, and a closed connection over TCP.
+// over UDP, and a closed connection over TCP. A second call does nothing.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
 	s.closed = true
 	var all []*Listener
 	for l := range s.listeners {
@@ -192,22 +197,35 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // job is one question that waits for or has a worker.
 type job struct {
-	buf  *[]byte // the request, from Server.buffers; query points into it
-	req  request
-	done func(msg []byte) // takes the answer back; msg is the worker's
+	buf *[]byte // the request, from Server.buffers; query points into it
+	req request
+	// done takes the answer back, which is valid during the call. batch: Flush
+	// will be called.
+	done func(msg []byte, batch bool)
+}
+
+// keep takes back a buffer, unless it has grown large.
+func (s *Server) keep(buf *[]byte) {
+	if cap(*buf) <= maxKeptBuffer {
+		s.buffers.Put(buf)
+	}
 }
 
 // newJob copies a request, whose packet belongs to the loop that read it.
-func (s *Server) newJob(req *request, done func(msg []byte)) *job {
+func (s *Server) newJob(req *request, done func(msg []byte, batch bool)) *job {
 	j := &job{buf: s.buffers.Get().(*[]byte), req: *req, done: done}
 	*j.buf = append((*j.buf)[:0], req.packet...)
 	j.req.move(*j.buf)
 	return j
 }
 
-// try gives a job to a worker; false if all are busy.
+// try has a job done, by a worker where someone has to wait; false if all are busy.
 func (s *Server) try(j *job) bool {
-	return s.misses.try(j) || s.isLocal(j) && s.locals.try(j)
+	begun := s.ask(&j.req, func(msg []byte) {
+		j.done(msg, true)
+		s.keep(j.buf)
+	})
+	return begun || s.misses.try(j) || s.isLocal(j) && s.locals.try(j)
 }
 
 // wait gives a job to a worker as soon as there is one; false if the server's
@@ -237,12 +255,10 @@ func (s *Server) newWorker() func(*job) {
 	var out []byte
 	return func(j *job) {
 		out = s.finish(s.ctx, out[:0], &j.req)
-		j.done(out)
+		j.done(out, false)
 		if cap(out) > maxKeptBuffer {
 			out = nil
 		}
-		if cap(*j.buf) <= maxKeptBuffer {
-			s.buffers.Put(j.buf)
-		}
+		s.keep(j.buf)
 	}
 }

@@ -109,6 +109,15 @@ func (s *Source) answer(ctx context.Context, q upstream.Query, recursion bool) (
 	return s.Exchange(ctx, q)
 }
 
+// begin is answer for what upstream servers are asked for and what they can be
+// asked for without waiting; false where it is not.
+func (s *Source) begin(ctx context.Context, q upstream.Query, recursion bool, done upstream.Done) bool {
+	if s.Upstream == nil || !recursion || s.Multipath != 0 && q.Type == s.Multipath || s.isLocal(q.Question) {
+		return false
+	}
+	return upstream.Begin(ctx, s.Upstream, q, done)
+}
+
 // Exchange implements upstream.Exchanger: every type but MULTIPATH, which is
 // made from what Exchange returns.
 func (s *Source) Exchange(ctx context.Context, q upstream.Query) (upstream.Reply, error) {

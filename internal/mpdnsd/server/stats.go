@@ -14,7 +14,7 @@ type Stats struct {
 
 	TCPConnections int    // open now
 	TCPRefused     uint64 // connections closed at once: too many, or too many of one client
-	Working        int    // questions that workers have now
+	Working        int    // questions that wait for others now, or that workers have
 	Unsent         uint64 // answers over UDP that the system did not take
 }
 
@@ -23,7 +23,7 @@ type Stats struct {
 type Counts struct {
 	Queries uint64
 	Hits    uint64
-	Misses  uint64 // given to a worker
+	Misses  uint64 // not in the cache
 	Stale   uint64 // misses answered with what had expired (RFC 8767)
 	Dropped [NumDrops]uint64
 	Slipped uint64 // over the rate limit, answered with TC or BADCOOKIE
@@ -73,7 +73,7 @@ func (s *Server) Stats() Stats {
 	}
 	sum.TCPConnections = int(s.tcpConns.Load())
 	sum.TCPRefused = s.tcpRefused.Load()
-	sum.Working = int(s.misses.busy.Load() + s.locals.busy.Load())
+	sum.Working = int(s.misses.busy.Load() + s.locals.busy.Load() + s.asked.Load())
 	return sum
 }
 

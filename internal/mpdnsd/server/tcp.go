@@ -318,14 +318,14 @@ func (c *tcpConn) later(req *request) error {
 	}
 	err := c.flush()
 	if err != nil || !c.l.s.wait(job) {
-		c.deliver(nil)
+		c.deliver(nil, false)
 	}
 	return err
 }
 
 // deliver queues a worker's answer for the writer; there is room for as many as
 // there are slots. msg is copied; an empty one only frees the slot.
-func (c *tcpConn) deliver(msg []byte) {
+func (c *tcpConn) deliver(msg []byte, _ bool) {
 	defer c.pending.Done()
 	msg = bytes.Clone(msg)
 	if len(msg) > 0 && c.l.s.tcpQueued.Add(int64(len(msg))) > maxTCPQueued {
