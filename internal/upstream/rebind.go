@@ -2,10 +2,12 @@ package upstream
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/mpaddr"
 )
 
 // NoRebinding removes addresses of private networks, of links and of the machine
@@ -24,11 +26,11 @@ func NoRebinding(next Exchanger, except []dnswire.Name) Beginner {
 }
 
 // withoutPrivate returns msg, a reply that was scrubbed, without the private
-// addresses in its answer section. Without any it is msg itself.
+// addresses in its records. Without any it is msg itself.
 func withoutPrivate(q dnswire.Question, msg []byte) []byte {
 	p := dnswire.NewParser(msg)
 	rr, found := p.Next()
-	for found && !isPrivate(msg, rr) {
+	for found && len(public(msg, rr)) == rr.DataLen {
 		rr, found = p.Next()
 	}
 	if !found {
@@ -40,11 +42,16 @@ func withoutPrivate(q dnswire.Question, msg []byte) []byte {
 	dnswire.PatchFlags(out, dnswire.FlagAD, 0) // what is left was not what was signed
 	left := false
 	for _, rr := range records(msg) {
-		if rr.Type == dnswire.TypeOPT || isPrivate(msg, rr) {
+		data := public(msg, rr)
+		switch {
+		case rr.Type == dnswire.TypeOPT, data == nil:
 			continue
+		case len(data) == rr.DataLen:
+			out = s.add(out, rr)
+		default:
+			out = s.addOther(out, rr, data)
 		}
-		left = left || rr.Section == dnswire.SectionAnswer && (rr.Type == dnswire.TypeA || rr.Type == dnswire.TypeAAAA)
-		out = s.add(out, rr)
+		left = left || rr.Section == dnswire.SectionAnswer && hasAddresses(rr.Type)
 	}
 	if left {
 		return s.withOPT(out)
@@ -53,6 +60,16 @@ func withoutPrivate(q dnswire.Question, msg []byte) []byte {
 		UDPSize: DefaultEDNSSize,
 		Options: dnswire.AppendEDE(nil, dnswire.EDEFiltered, "only addresses of private networks (rebinding)"),
 	})
+}
+
+// addOther appends rr with other rdata, which has no compressed names.
+func (s *scrubber) addOther(out []byte, rr dnswire.RR, data []byte) []byte {
+	var room [dnswire.MaxNameLen]byte
+	owner, _ := s.owner(room[:0], rr)
+	if string(owner) == string(s.q.Name) {
+		owner = nil
+	}
+	return dnswire.AddRR(out, rr.Section, owner, rr.Type, rr.Class, rr.TTL, data)
 }
 
 // records are all records of a message.
@@ -65,13 +82,138 @@ func records(msg []byte) []dnswire.RR {
 	return all
 }
 
-// isPrivate reports whether rr is an address that is not of the public network.
-func isPrivate(msg []byte, rr dnswire.RR) bool {
-	if rr.Class != dnswire.ClassINET || rr.Type != dnswire.TypeA && rr.Type != dnswire.TypeAAAA {
-		return false
+// hasAddresses reports whether public looks into records of a type.
+func hasAddresses(t dnswire.Type) bool {
+	switch t {
+	case dnswire.TypeA, dnswire.TypeAAAA, dnswire.TypeHTTPS, dnswire.TypeSVCB:
+		return true
 	}
-	a, ok := netip.AddrFromSlice(rr.Data(msg))
-	return ok && isPrivateAddr(embedded(a))
+	return isPrivateUse(t)
+}
+
+// isPrivateUse reports whether a type is one of those for private use (RFC 6895
+// section 3.1): one of them is AF_MULTIPATH, and which one the configuration says.
+func isPrivateUse(t dnswire.Type) bool { return t >= 65280 && t <= 65534 }
+
+// public is the rdata of rr less the addresses that are not of the public
+// network; nil if the record is of no use without them. Where there are none it
+// is the rdata as it is.
+func public(msg []byte, rr dnswire.RR) []byte {
+	data := rr.Data(msg)
+	switch {
+	case rr.Class != dnswire.ClassINET:
+	case rr.Type == dnswire.TypeA, rr.Type == dnswire.TypeAAAA:
+		if a, ok := netip.AddrFromSlice(data); ok && isPrivateAddr(embedded(a)) {
+			return nil
+		}
+	case rr.Type == dnswire.TypeHTTPS, rr.Type == dnswire.TypeSVCB:
+		return publicService(data)
+	case isPrivateUse(rr.Type):
+		return publicMultipath(data)
+	}
+	return data
+}
+
+// publicMultipath is public for an AF_MULTIPATH record of any layout. Other
+// octets, which nobody takes for one, are left as they are.
+func publicMultipath(data []byte) []byte {
+	codec, _ := mpaddr.Codec{}.Detect(data)
+	all, err := codec.Parse(data)
+	if err != nil {
+		return data
+	}
+	left := all.Filter(func(e mpaddr.Endpoint) bool { return !isPrivateAddr(embedded(e.Addr())) })
+	switch {
+	case left.Len() == all.Len():
+		return data
+	case left.IsEmpty():
+		return nil
+	}
+	if data, err = codec.Append(nil, left); err != nil {
+		return nil // never: less than what was read
+	}
+	return data
+}
+
+// The parameters of a service that matter here (RFC 9460 section 14.3.2).
+const (
+	paramMandatory = 0
+	paramIPv4Hint  = 4
+	paramIPv6Hint  = 6
+)
+
+// publicService is public for an SVCB or HTTPS record (RFC 9460 section 2.2): a
+// hint that has no address left goes, and the record with it if the hint is
+// mandatory in it (section 8). What is malformed is of no use to anybody.
+func publicService(data []byte) []byte {
+	name := 2
+	for name < len(data) && data[name] != 0 && data[name] < 64 { // a name without pointers
+		name += 1 + int(data[name])
+	}
+	if name >= len(data) || data[name] != 0 {
+		return nil
+	}
+	out := bytes.Clone(data[:name+1])
+	var mandatory []byte
+	for rest := data[name+1:]; len(rest) > 0; {
+		if len(rest) < 4 {
+			return nil
+		}
+		key, n := binary.BigEndian.Uint16(rest), 4+int(binary.BigEndian.Uint16(rest[2:]))
+		if n > len(rest) {
+			return nil
+		}
+		value := rest[4:n]
+		if key == paramMandatory {
+			mandatory = value
+		}
+		left, ok := publicParam(key, value)
+		switch {
+		case !ok, len(left) == 0 && len(value) > 0 && isMandatory(mandatory, key):
+			return nil
+		case len(left) > 0 || len(value) == 0:
+			out = binary.BigEndian.AppendUint16(out, key)
+			out = binary.BigEndian.AppendUint16(out, uint16(len(left)))
+			out = append(out, left...)
+		}
+		rest = rest[n:]
+	}
+	return out
+}
+
+// isMandatory reports whether a key is in the value of mandatory, which comes
+// before all others (RFC 9460 sections 2.2 and 8).
+func isMandatory(mandatory []byte, key uint16) bool {
+	for len(mandatory) >= 2 {
+		if binary.BigEndian.Uint16(mandatory) == key {
+			return true
+		}
+		mandatory = mandatory[2:]
+	}
+	return false
+}
+
+// publicParam is the value of a service's parameter less the addresses that are
+// not of the public network; false if it is malformed.
+func publicParam(key uint16, value []byte) (left []byte, ok bool) {
+	size := 0
+	switch key {
+	case paramIPv4Hint:
+		size = 4
+	case paramIPv6Hint:
+		size = 16
+	default:
+		return value, true
+	}
+	if len(value)%size != 0 {
+		return nil, false
+	}
+	for octets := range slices.Chunk(value, size) {
+		if a, ok := netip.AddrFromSlice(octets); ok && !isPrivateAddr(embedded(a)) {
+			left = append(left, octets...)
+		}
+	}
+	return left, true
 }
 
 // isPrivateAddr: RFC 1918, RFC 4193, RFC 6598, loopback, link-local, unspecified.
