@@ -66,6 +66,25 @@ func TestRebindProtection(t *testing.T) {
 	r.ask("www.example", "10.0.0.1")
 }
 
+// TestForwardOfASpecialName: the names of a [[forward]] are asked of its
+// servers, though the daemon answers such names itself; a reload does away
+// with it.
+func TestForwardOfASpecialName(t *testing.T) {
+	general := dnstest.Start(t, dnstest.Zone("host.corp.test. 60 IN A 192.0.2.1"))
+	corp := dnstest.Start(t, dnstest.Zone("host.corp.test. 60 IN A 10.0.0.1"))
+	everybody := "[upstream]\n" + toml(general)
+	r := startRunning(t, everybody+"[[forward]]\nzone = \"corp.test\"\n"+toml(corp))
+	r.ask("host.corp.test", "10.0.0.1")
+	r.ask("host.test", "NXDOMAIN")
+	r.configure(everybody)
+	r.reload <- syscall.SIGHUP
+	r.logs("reloaded; the cache is empty")
+	r.ask("host.corp.test", "NXDOMAIN")
+	if q := general.Queries(); len(q) != 0 {
+		t.Errorf("the general server was asked %+v", q)
+	}
+}
+
 // TestSearchDomainsMayBePrivate: those of resolv.conf are the network's own.
 func TestSearchDomainsMayBePrivate(t *testing.T) {
 	got := searched(&sysconf.ResolvConf{Search: []string{"corp.example", "com", ".", "a..b"}})

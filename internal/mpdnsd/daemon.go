@@ -206,9 +206,10 @@ func (d *daemon) source(set *setup) *server.Source {
 	d.upstream = d.admin.observe(d.forwards)
 	d.cached = upstream.Cached(d.cache, time.Now, d.upstream)
 	s := &server.Source{
-		Zones:   set.zones,
-		Special: c.SpecialNames,
-		Cache:   d.cache,
+		Zones:    set.zones,
+		Special:  c.SpecialNames,
+		Forwards: c.ForwardZones(),
+		Cache:    d.cache,
 		// The cache stands within what is coalesced: a question that comes while
 		// the reply to another like it is put there would else be asked again.
 		Upstream: upstream.Coalesce(d.cached),

@@ -148,6 +148,15 @@ type Forward struct {
 	Strategy string           // Upstream's where it is not given
 }
 
+// ForwardZones returns the zones of all Forwards.
+func (c *Config) ForwardZones() []dnswire.Name {
+	var all []dnswire.Name
+	for _, f := range c.Forwards {
+		all = append(all, f.Zone)
+	}
+	return all
+}
+
 // Cache bounds the answers kept.
 type Cache struct {
 	dnscache.Config

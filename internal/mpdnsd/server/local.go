@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,7 +33,7 @@ func (s *Source) local(q dnswire.Question) (r zone.Reply, proto string, ok bool)
 		return r, protoHosts, true
 	}
 	if s.Special {
-		if r, ok := special(name, q.Type); ok {
+		if r, ok := s.special(q, name); ok {
 			return r, protoSpecial, true
 		}
 	}
@@ -156,26 +157,52 @@ func localhost(name string, t dnswire.Type) zone.Reply {
 // special answers for the other names that are not the global DNS's: invalid
 // and test (RFC 6761 sections 6.2, 6.4), onion (RFC 7686), and the reverse
 // names of loopback and private addresses (RFC 6761 section 6.1, RFC 6303).
-// The names exist as far as they are the ends themselves.
-func special(name string, t dnswire.Type) (r zone.Reply, ok bool) {
+// The names exist as far as they are the ends themselves or have a zone with
+// servers of its own below them; what is in such a zone is for these servers.
+// name is q's in presentation form.
+func (s *Source) special(q dnswire.Question, name string) (r zone.Reply, ok bool) {
 	switch topOf(name) {
 	case "invalid.", "test.", "onion.", "arpa.":
 	default: // nearly all names
 		return r, false
 	}
-	if a, ok := reverse(name); ok && a.IsLoopback() && t == dnswire.TypePTR {
-		return zone.Reply{Answer: []dns.RR{&dns.PTR{Hdr: header(name, t, specialTTL), Ptr: "localhost."}}}, true
+	top := specialTop(name)
+	if top != "" && s.isForwarded(q, top) {
+		return r, false
 	}
+	if a, ok := reverse(name); ok && a.IsLoopback() && q.Type == dnswire.TypePTR {
+		return zone.Reply{Answer: []dns.RR{&dns.PTR{Hdr: header(name, q.Type, specialTTL), Ptr: "localhost."}}}, true
+	}
+	if top == "" {
+		return r, false
+	}
+	r.Authority = negative(top)
+	if name != top && !slices.ContainsFunc(s.Forwards, func(f dnswire.Name) bool { return f.IsSubdomainOf(q.Name) }) {
+		r.RCode = dnswire.RCodeNameError
+	}
+	return r, true
+}
+
+// isForwarded reports whether a question is for the servers of a zone at or below
+// top. A zone above it is not meant: who has arpa forwarded has not said a word of
+// private addresses. The DS records of a zone are its parent's (RFC 4035 section
+// 3.1.4.1).
+func (s *Source) isForwarded(q dnswire.Question, top string) bool {
+	name := q.Name
+	if q.Type == dnswire.TypeDS {
+		name = name.Parent()
+	}
+	return slices.ContainsFunc(s.Forwards, func(f dnswire.Name) bool { return name.IsSubdomainOf(f) && within(f.String(), top) })
+}
+
+// specialTop is the top that a name is at or below; "" if there is none.
+func specialTop(name string) string {
 	for _, top := range notGlobal() {
 		if within(name, top) {
-			r.Authority = negative(top)
-			if name != top {
-				r.RCode = dnswire.RCodeNameError
-			}
-			return r, true
+			return top
 		}
 	}
-	return r, false
+	return ""
 }
 
 // notGlobal lists the tops of the names that special knows.

@@ -70,6 +70,62 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+// TestForwardFirst: the special names of a zone with servers of its own are asked
+// of them, those around it are not.
+func TestForwardFirst(t *testing.T) {
+	up := dnstest.Start(t, dnstest.Zone("1.2.0.10.in-addr.arpa. 60 IN PTR host.corp.test.", "host.corp.test. 60 IN A 10.0.2.1",
+		"localhost. 60 IN A 192.0.2.66", "printer.local. 60 IN A 10.0.2.2", "nas.home.arpa. 60 IN A 10.0.2.3"))
+	source := forwarding(t, up)
+	source.Hosts = hosts("10.0.2.9 inside\n")
+	source.Forwards = names(t, "2.0.10.in-addr.arpa", "corp.test", "arpa", "localhost", "local", "home.arpa")
+	s := start(t, source, options())
+	tests := []struct {
+		name, qtype string
+		rcode       int
+		want        string
+		asked       bool
+	}{
+		{"1.2.0.10.in-addr.arpa", "PTR", 0, "1.2.0.10.in-addr.arpa. PTR host.corp.test.", true},
+		{"8.2.0.10.in-addr.arpa", "PTR", dns.RcodeNameError, "", true},
+		{"9.2.0.10.in-addr.arpa", "PTR", 0, "9.2.0.10.in-addr.arpa. PTR inside.", false},
+		{"2.0.10.in-addr.arpa", "SOA", dns.RcodeNameError, "", true},
+		{"2.0.10.in-addr.arpa", "DS", 0, "", false},
+		{"0.10.in-addr.arpa", "NS", 0, "", false}, // it exists, for what is below it does (RFC 8020)
+		{"3.0.10.in-addr.arpa", "PTR", dns.RcodeNameError, "", false},
+		{"1.1.168.192.in-addr.arpa", "PTR", dns.RcodeNameError, "", false}, // arpa is too much to mean it
+		{"1.0.0.127.in-addr.arpa", "PTR", 0, "1.0.0.127.in-addr.arpa. PTR localhost.", false},
+		{"host.corp.test", "A", 0, "host.corp.test. A 10.0.2.1", true},
+		{"host.test", "A", dns.RcodeNameError, "", false},
+		{"localhost", "A", 0, "localhost. A 127.0.0.1", false},
+		{"printer.local", "A", 0, "printer.local. A 10.0.2.2", true},
+		{"nas.home.arpa", "A", 0, "nas.home.arpa. A 10.0.2.3", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name+" "+tt.qtype, func(t *testing.T) {
+			before := len(up.Queries())
+			r := ask(t, s, question(tt.name, tt.qtype), overUDP)
+			if r.Rcode != tt.rcode || answers(r) != tt.want {
+				t.Errorf("%s %q\nwant %s %q", dns.RcodeToString[r.Rcode], answers(r), dns.RcodeToString[tt.rcode], tt.want)
+			}
+			if asked := len(up.Queries()) > before; asked != tt.asked {
+				t.Errorf("upstream asked: %v", asked)
+			}
+		})
+	}
+}
+
+func names(t *testing.T, all ...string) (parsed []dnswire.Name) {
+	t.Helper()
+	for _, s := range all {
+		n, err := dnswire.ParseName(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, n)
+	}
+	return parsed
+}
+
 // TestZoneFirst: a zone of one's own stands before the hosts file and the
 // special names; special names can be off.
 func TestZoneFirst(t *testing.T) {

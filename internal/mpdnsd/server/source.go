@@ -37,7 +37,10 @@ type Source struct {
 	Zones   zone.Set
 	Hosts   func(now time.Time) *sysconf.Hosts // nil: none
 	Special bool                               // answer the names of RFC 6761 here
-	Cache   *dnscache.Cache                    // what Upstream puts its replies into
+	// Forwards is the zones for which Upstream has servers of their own: a special
+	// name that is in one is theirs. localhost is nobody's (RFC 6761 section 6.3).
+	Forwards []dnswire.Name
+	Cache    *dnscache.Cache // what Upstream puts its replies into
 	// Upstream answers what is not local; nil where there is no server to ask.
 	Upstream upstream.Exchanger
 	// Refresh has Upstream's answer to a question fetched anew, behind the
