@@ -91,7 +91,8 @@ type Info struct {
 	Hits    uint8 // since it was stored, at most 255
 }
 
-// Stats is what a cache holds and has done since it was made.
+// Stats is what a cache holds and has done since it was made. Every Get is a hit or a miss;
+// GetStale and GetCut, which look for something else after a miss, are neither, whatever they find.
 type Stats struct {
 	Entries   int
 	Octets    int64 // memory held: segments and tables, used or not

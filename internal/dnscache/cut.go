@@ -57,7 +57,7 @@ func (c *Cache) denial(dst, key []byte, now time.Time) (msg []byte, info Info, o
 	return dst, Info{}, false
 }
 
-// denial gives an unexpired entry that denies its name. It counts no miss.
+// denial gives an unexpired entry that denies its name. It counts neither hit nor miss.
 func (s *shard) denial(dst, key []byte, tag uint32, now int64) ([]byte, Info, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +69,6 @@ func (s *shard) denial(dst, key []byte, tag uint32, now int64) ([]byte, Info, bo
 	if !e.fresh(age) {
 		return dst, Info{}, false
 	}
-	s.hits++
 	e.touch()
 	return e.appendTo(dst, uint32(age/1000)), e.info(age), true
 }

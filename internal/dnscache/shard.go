@@ -66,12 +66,12 @@ func (s *shard) get(dst, key []byte, tag uint32, now int64, stale bool) ([]byte,
 	defer s.mu.Unlock()
 	e, _ := s.find(key, tag)
 	if e == nil {
-		s.misses++
+		s.count(false, stale)
 		return dst, Info{}, false
 	}
 	age := e.age(now)
 	if e.fresh(age) {
-		s.hits++
+		s.count(true, stale)
 		e.touch()
 		info := e.info(age)
 		info.Refresh = e.due(age)
@@ -84,8 +84,19 @@ func (s *shard) get(dst, key []byte, tag uint32, now int64, stale bool) ([]byte,
 		info.Stale = true
 		return e.appendStale(dst), info, true
 	}
-	s.misses++
+	s.count(false, stale)
 	return dst, Info{}, false
+}
+
+// count counts a look-up, unless it comes after one that was counted. mu is held.
+func (s *shard) count(hit, again bool) {
+	switch {
+	case again:
+	case hit:
+		s.hits++
+	default:
+		s.misses++
+	}
 }
 
 func (s *shard) put(p *plan, key, msg []byte, tag uint32, now int64) bool {

@@ -85,6 +85,28 @@ func TestForwardOfASpecialName(t *testing.T) {
 	}
 }
 
+// TestCacheStatsOfARunningDaemon: each question is one hit or one miss, by the
+// cache's count as by that of the transports, whatever is looked up for its answer.
+func TestCacheStatsOfARunningDaemon(t *testing.T) {
+	s := dnstest.Start(t, dnstest.Zone("www.example. 60 IN A 192.0.2.1"))
+	r := startRunning(t, "[upstream]\n"+toml(s))
+	r.ask("www.example", "192.0.2.1")
+	r.ask("www.example", "192.0.2.1")
+	r.ask("no.example", "NXDOMAIN")
+	r.ask("a.no.example", "NXDOMAIN") // by RFC 8020
+	r.ask("localhost", "127.0.0.1")
+	if _, err := ask("udp", r.addr, "www.example", "TYPE65400"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.client.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := got.Cache; c.Hits != 1 || c.Misses != 5 || c.Hits != got.UDP.Hits || c.Misses != got.UDP.Misses {
+		t.Errorf("%d hits and %d misses of the cache, %d and %d of UDP", c.Hits, c.Misses, got.UDP.Hits, got.UDP.Misses)
+	}
+}
+
 // TestSearchDomainsMayBePrivate: those of resolv.conf are the network's own.
 func TestSearchDomainsMayBePrivate(t *testing.T) {
 	got := searched(&sysconf.ResolvConf{Search: []string{"corp.example", "com", ".", "a..b"}})
