@@ -1,49 +1,33 @@
 package mpdnsd
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/af-multipath/mpresolve/internal/testlab"
+	"github.com/af-multipath/mpresolve/internal/testlab/labtest"
 )
 
 // BenchmarkStart is the time from executing the daemon to its first forwarded
 // answer, and the memory that it has resident then. The program is built without
 // cgo.
 func BenchmarkStart(b *testing.B) {
-	program := built(b)
-	up := answerer(b)
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	addr := free.LocalAddr().String()
-	_ = free.Close() // so that the daemon can have the port
-	query := packed(b)
+	program, up := built(b), answerer(b)
 	var resident int64
 	for b.Loop() {
-		cmd := exec.Command(program, "--listen", addr, "--upstream", up)
-		log := newLogBuffer()
-		cmd.Stderr = log
-		if err := cmd.Start(); err != nil {
+		cmd, err := started(program, up)
+		if err != nil {
 			b.Fatal(err)
-		}
-		if err := awaitAnswer(addr, query); err != nil {
-			text, _ := log.get()
-			b.Fatalf("%v\n%s", err, text)
 		}
 		b.StopTimer()
 		resident += residentOctets(b, cmd.Process.Pid)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
+		kill(cmd)
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "ms/start")
@@ -51,45 +35,62 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func packed(b *testing.B) []byte {
-	q, err := new(dns.Msg).SetQuestion("www.example.", dns.TypeA).Pack()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return q
+// TestStartWithFewPorts: no start fails for the port of anybody's socket, however
+// few there are.
+func TestStartWithFewPorts(t *testing.T) {
+	const starts = 30
+	labtest.Run(t, func(t *testing.T) {
+		labtest.New(t, testlab.Options{}) // with loopback up
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("40000 40015"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		program, up := built(t), answerer(t)
+		for range starts {
+			cmd, err := started(program, up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			kill(cmd)
+		}
+	})
 }
 
-// awaitAnswer asks until there is an answer. While nobody listens the system says
-// so at once.
-func awaitAnswer(addr string, query []byte) error {
-	c, err := net.Dial("udp", addr)
+// started executes the daemon and returns after its first forwarded answer. The
+// daemon takes a free port and says which. It is not asked before that: a socket
+// connected to a port that nobody has may get this port as its own, and then what
+// it sends comes back to it, and nobody else can have the port.
+func started(program, up string) (cmd *exec.Cmd, err error) {
+	cmd = exec.Command(program, "--listen", "127.0.0.1:0", "--upstream", up)
+	log := newLogBuffer()
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	m, err := log.wait(listening)
+	if err == nil {
+		err = askOne(m[1])
+	}
 	if err != nil {
-		return err
+		kill(cmd)
+		text, _ := log.get()
+		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(waitTime))
-	reply := make([]byte, 512)
-	for {
-		_, err := c.Write(query)
-		n := 0
-		if err == nil {
-			n, err = c.Read(reply)
-		}
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
-			continue // nobody listens
-		case err != nil:
-			return err
-		}
-		var m dns.Msg
-		if err := m.Unpack(reply[:n]); err != nil {
-			return err
-		}
-		if len(m.Answer) != 1 {
-			return fmt.Errorf("answer %v", m.MsgHdr)
-		}
-		return nil
+	return cmd, nil
+}
+
+func kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait() // it was killed
+}
+
+// askOne asks for one name.
+func askOne(addr string) error {
+	c := dns.Client{Timeout: waitTime}
+	r, _, err := c.Exchange(new(dns.Msg).SetQuestion("www.example.", dns.TypeA), addr)
+	if err == nil && len(r.Answer) != 1 {
+		err = fmt.Errorf("answer %v", r.MsgHdr)
 	}
+	return err
 }
 
 // residentOctets is the memory of a process that is resident.
