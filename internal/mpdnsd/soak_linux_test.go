@@ -41,6 +41,40 @@ type footprint struct {
 	octets            int64
 }
 
+// leaks says of what a process holds more than it may after a load.
+func leaks(before, after footprint) (all []string) {
+	for _, kind := range []struct {
+		what                string
+		before, after, more int64
+	}{
+		{"goroutines", int64(before.goroutines), int64(after.goroutines), moreGoroutines},
+		{"descriptors", int64(before.files), int64(after.files), moreFiles},
+		{"octets of memory", before.octets, after.octets, moreOctets},
+	} {
+		if kind.after > kind.before+kind.more {
+			all = append(all, fmt.Sprintf("%d %s after the load, %d before: %d more are allowed", kind.after, kind.what, kind.before, kind.more))
+		}
+	}
+	return all
+}
+
+// TestLeaks: each kind has a bound of its own.
+func TestLeaks(t *testing.T) {
+	before := footprint{goroutines: 10, files: 20, octets: 30 << 20}
+	bound := footprint{before.goroutines + moreGoroutines, before.files + moreFiles, before.octets + moreOctets}
+	for want, after := range map[string]footprint{
+		"":                 bound,
+		"goroutines":       {bound.goroutines + 1, bound.files, bound.octets},
+		"descriptors":      {bound.goroutines, bound.files + 1, bound.octets},
+		"octets of memory": {0, 0, bound.octets + 1},
+	} {
+		got := strings.Join(leaks(before, after), "; ")
+		if (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%+v: %q, want %q", after, got, want)
+		}
+	}
+}
+
 // measure asks the daemon, and the system for its memory.
 func measure(t *testing.T, c *control.Client) (f footprint, s control.Stats) {
 	t.Helper()
@@ -92,8 +126,8 @@ func TestSoak(t *testing.T) {
 	l.run(whole - whole/5)
 	after, s := measure(t, l.control)
 	t.Logf("%d answers; before %+v, after %+v; %+v", l.answers.Load(), before, after, s.Cache)
-	if after.goroutines > before.goroutines+moreGoroutines || after.files > before.files+moreFiles || after.octets > before.octets+moreOctets {
-		t.Errorf("after the load %+v, before %+v", after, before)
+	for _, leak := range leaks(before, after) {
+		t.Error(leak)
 	}
 	if n := l.answers.Load(); n < 20*moreGoroutines {
 		t.Errorf("only %d answers: too few to show a leak", n)
