@@ -36,7 +36,7 @@ type Client struct {
 	conn  *net.UnixConn
 	proof syscall.RawConn // the connection's descriptor
 	token uint32
-	wait  time.Duration // CommandTimeout, but in tests
+	wait  time.Duration // CommandTimeout, or what SetTimeout says
 
 	hub    mptcp.Hub
 	past   sync.Mutex // guards view, and its order with what the hub is given
@@ -115,6 +115,10 @@ func (c *Client) Close() error {
 func unknownToken(op string) error {
 	return &mptcp.OpError{Op: op, Errno: syscall.EINVAL, Msg: mptcp.ExtackUnknownToken}
 }
+
+// SetTimeout has commands wait for d, not CommandTimeout. It is to be called
+// before the first.
+func (c *Client) SetTimeout(d time.Duration) { c.wait = d }
 
 // Report tells the broker what became of addr, an address of name, while the
 // connection was there: its peer's address is the one that the finding is about

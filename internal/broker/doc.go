@@ -47,7 +47,8 @@
 // (name, the address of its connection's peer, another address); the peer is read
 // from the descriptor. The server tells its [Memory] whether it has seen that on
 // the connection itself, a join or an announcement that the kernel has checked:
-// such a finding is told to every client that asks. Anything else, be it true or
+// such a finding is told to every client that asks. It waits for the kernel's
+// event for a tenth of a second, as a client may have it sooner. Anything else, be it true or
 // not, is a hint that is told to clients of the same user only. Who asks must
 // have a connection to the first address, and learns of the names that it can
 // guess that another program had to do with them.

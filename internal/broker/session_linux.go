@@ -33,6 +33,10 @@ var (
 // endTimeout is how long the last message waits for room at the client.
 const endTimeout = 100 * time.Millisecond
 
+// proofTimeout is how long a report waits for the event that proves it: the
+// kernel sends it to all who listen at once.
+const proofTimeout = 100 * time.Millisecond
+
 // session is one client. Its own goroutine reads and answers; a second one, pump,
 // sends events.
 type session struct {
@@ -50,8 +54,9 @@ type session struct {
 	writing sync.Mutex // one message and its deadline at a time
 	buffer  []byte     // guarded by writing
 
-	mu   sync.Mutex // guards all below
-	view view       // of the connection
+	mu    sync.Mutex    // guards all below
+	view  view          // of the connection
+	noted chan struct{} // closed and replaced when the view changes
 }
 
 func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
@@ -60,6 +65,7 @@ func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
 		conn:     conn,
 		uid:      peer.Uid,
 		receiver: receiver{conn: conn},
+		noted:    make(chan struct{}),
 		log:      s.config.Log.With("uid", peer.Uid, "pid", peer.Pid),
 		limiter:  rate.NewLimiter(rate.Limit(s.config.Limits.Requests), s.config.Limits.Burst),
 	}
@@ -180,7 +186,7 @@ func (s *session) requests(ctx context.Context) error {
 		r, ok := m.(request)
 		var found []known
 		if ok {
-			found, err = s.execute(r, fd)
+			found, err = s.execute(ctx, r, fd)
 		}
 		_ = unix.Close(fd) // not ours to report
 		if !ok {
@@ -197,7 +203,7 @@ func (s *session) requests(ctx context.Context) error {
 
 // execute does what r asks for, if fd proves the right to it and the policy
 // allows it.
-func (s *session) execute(r request, fd int) ([]known, error) {
+func (s *session) execute(ctx context.Context, r request, fd int) ([]known, error) {
 	s.connection.busy.Lock()
 	defer s.connection.busy.Unlock()
 	p, err := s.server.prove(fd)
@@ -215,11 +221,11 @@ func (s *session) execute(r request, fd int) ([]known, error) {
 	if r.Op == opLookUp {
 		return lookUp(s.server.config.Memory, r.Name, p.remote.Addr(), r.Addrs, s.uid, time.Now()), nil
 	}
-	return nil, s.command(r, p)
+	return nil, s.command(ctx, r, p)
 }
 
 // command does what is allowed.
-func (s *session) command(r request, p proof) error {
+func (s *session) command(ctx context.Context, r request, p proof) error {
 	manager := s.server.config.Manager
 	switch r.Op {
 	case opCreate:
@@ -231,7 +237,7 @@ func (s *session) command(r request, p proof) error {
 	case opAnnounce:
 		return s.announce(r)
 	case opReport:
-		s.server.config.Memory.Record(s.finding(r, p))
+		s.server.config.Memory.Record(s.finding(ctx, r, p))
 		return nil
 	default:
 		err := manager.Remove(s.token, r.AddrID)
@@ -243,12 +249,34 @@ func (s *session) command(r request, p proof) error {
 }
 
 // finding is what a client reports, and whether the broker has seen it too.
-func (s *session) finding(r request, p proof) Finding {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *session) finding(ctx context.Context, r request, p proof) Finding {
 	return Finding{
 		Name: r.Name, First: p.remote.Addr(), Addr: r.Addrs[0], Outcome: r.Outcome, Time: time.Now(),
-		Proven: s.view.proves(r.Outcome, r.Addrs[0]), UID: s.uid,
+		Proven: s.awaitProof(ctx, r.Outcome, r.Addrs[0]), UID: s.uid,
+	}
+}
+
+// awaitProof tells whether the broker has seen what proves an outcome. A client
+// with a path manager of its own can have the kernel's event first; the broker's
+// is under way then.
+func (s *session) awaitProof(ctx context.Context, o Outcome, addr netip.Addr) bool {
+	if !o.provable() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	for {
+		s.mu.Lock()
+		proven, noted := s.view.proves(o, addr), s.noted
+		s.mu.Unlock()
+		if proven {
+			return true
+		}
+		select {
+		case <-noted:
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
@@ -316,6 +344,8 @@ func (s *session) note(e mptcp.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view.note(e)
+	close(s.noted)
+	s.noted = make(chan struct{})
 }
 
 // send writes one message, unless ctx is done. It waits for a client that does

@@ -36,6 +36,9 @@ const (
 	outcomes                        // how many there are, with zero
 )
 
+// provable tells whether the broker can see the outcome itself.
+func (o Outcome) provable() bool { return o == Joined || o == LimitReached || o == Announced }
+
 // Finding is what the broker was told of two addresses of one name.
 type Finding struct {
 	Name    string     // as the client has it, at most MaxName octets

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
@@ -101,6 +102,30 @@ func TestReport(t *testing.T) {
 	if c.Err() != nil || len(kept.all) != recorded {
 		t.Errorf("the client ended with %v; %d recorded", c.Err(), len(kept.all)-recorded)
 	}
+}
+
+// TestReportAwaitsProof: the event that proves a report may come after it, within
+// proofTimeout; what no event can prove does not wait.
+func TestReportAwaitsProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &session{noted: make(chan struct{})}
+		begin := time.Now()
+		proven := make(chan bool)
+		go func() { proven <- s.awaitProof(t.Context(), Joined, other.Addr()) }()
+		synctest.Wait()
+		s.note(mptcp.Event{Type: mptcp.SubflowEstablished, Remote: netip.AddrPortFrom(own, 443)})
+		synctest.Wait()
+		s.note(mptcp.Event{Type: mptcp.SubflowEstablished, Remote: other})
+		if !<-proven || time.Since(begin) != 0 {
+			t.Errorf("not proven by the event, after %v", time.Since(begin))
+		}
+		if s.awaitProof(t.Context(), OtherHost, peer.Addr()) || time.Since(begin) != 0 {
+			t.Errorf("another host is proven, or was waited for: %v", time.Since(begin))
+		}
+		if s.awaitProof(t.Context(), Announced, other.Addr()) || time.Since(begin) != proofTimeout {
+			t.Errorf("proven without an event, or not given up after %v: %v", proofTimeout, time.Since(begin))
+		}
+	})
 }
 
 // TestLookUp: proven findings are told to everybody, hints to their user alone,
