@@ -59,7 +59,11 @@ func (s *subflows) manage(ctx context.Context) (pm mptcp.PathManager, release fu
 	pm, err = s.managers.acquire()
 	if err == nil {
 		s.update(func() { s.via = managerDirect })
-		return pm, func() { _ = s.managers.release() }, nil // nobody is left to be told
+		leave := s.share(ctx)
+		return pm, func() {
+			leave()
+			_ = s.managers.release() // nobody is left to be told
+		}, nil
 	}
 	if s.attach == nil || !errors.Is(err, mptcp.ErrNotPermitted) {
 		return nil, nil, err
@@ -69,6 +73,7 @@ func (s *subflows) manage(ctx context.Context) (pm mptcp.PathManager, release fu
 		return nil, nil, fmt.Errorf("%w; %w", err, failure)
 	}
 	s.update(func() { s.via = managerBroker })
+	s.shared, _ = pm.(sharedVerdicts)
 	return pm, interruptManager(ctx, pm), nil
 }
 
@@ -120,6 +125,7 @@ func (s *subflows) reattach(ctx context.Context) (release func(), events *mptcp.
 		release = interruptManager(ctx, pm)
 		if events, err = pm.Subscribe(s.token); err == nil {
 			s.pm = pm
+			s.shared, _ = pm.(sharedVerdicts)
 			return release, events
 		}
 		release()

@@ -136,7 +136,9 @@ type Dialer struct {
 	Probe bool
 	// Broker is the socket of the broker that adds the subflows where this
 	// process may not: "" is the daemon's, BrokerOff none. A broker that is
-	// absent, slow or dies costs the subflows, never the connection.
+	// absent, slow or dies costs the subflows, never the connection. Where this
+	// process adds them itself, the broker only keeps and tells what the machine's
+	// programs learn of which addresses are one host.
 	Broker string
 
 	// Local are the addresses of this machine that connections may use: a

@@ -1,6 +1,7 @@
 package dialer
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"time"
@@ -40,24 +41,43 @@ func (s *subflows) noteSighting() {
 // for the other programs of the machine.
 func (s *subflows) remember(addr netip.Addr, o hostid.Outcome) {
 	s.memory.Record(s.key, s.first.Addr(), addr, o, time.Now())
-	if shared, ok := s.pm.(sharedVerdicts); ok && s.mayShare(addr) {
-		_ = shared.Report(s.key, addr, sharedOutcome(o)) // it keeps no verdicts, or is gone
+	if s.shared != nil && s.mayShare(addr) {
+		_ = s.shared.Report(s.key, addr, sharedOutcome(o)) // it keeps no verdicts, or is gone
 	}
 }
 
 // sharedVerdicts is a broker that keeps what the programs of the machine learn: a
-// [broker.Client]. It answers within [broker.CommandTimeout], or is gone.
+// [broker.Client]. It answers within [broker.CommandTimeout], or what was
+// set instead, or is gone.
 type sharedVerdicts interface {
+	SetTimeout(time.Duration)
 	Report(name string, addr netip.Addr, o broker.Outcome) error
 	LookUp(name string, addrs []netip.Addr) ([]broker.Finding, error)
+}
+
+// share asks the broker to keep and to tell verdicts beside a path manager of this
+// process's own: what its joins prove is true for the machine's other programs
+// too. A broker that is slow delays the joins once, by brokerTimeout, and is asked
+// no more. release leaves it.
+func (s *subflows) share(ctx context.Context) (release func()) {
+	if s.attach == nil {
+		return func() {}
+	}
+	beside, err := s.brokered(ctx)
+	if err != nil {
+		return func() {} // nothing is shared
+	}
+	if s.shared, _ = beside.(sharedVerdicts); s.shared != nil {
+		s.shared.SetTimeout(brokerTimeout)
+	}
+	return interruptManager(ctx, beside)
 }
 
 // consult takes into the memory what the machine's other programs have learned of
 // addresses that the broker was not asked about yet. The dial has returned
 // before.
 func (s *subflows) consult(candidates []netip.AddrPort) {
-	shared, ok := s.pm.(sharedVerdicts)
-	if !ok {
+	if s.shared == nil {
 		return
 	}
 	var addrs []netip.Addr
@@ -71,7 +91,7 @@ func (s *subflows) consult(candidates []netip.AddrPort) {
 	if len(addrs) == 0 {
 		return
 	}
-	found, _ := shared.LookUp(s.key, addrs) // it keeps no verdicts, or is gone
+	found, _ := s.shared.LookUp(s.key, addrs) // it keeps no verdicts, or is gone
 	for _, f := range found {
 		s.memory.Record(s.key, s.first.Addr(), f.Addr, outcomeShared(f.Outcome), f.Time)
 	}

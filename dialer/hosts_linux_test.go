@@ -3,6 +3,7 @@ package dialer
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -174,6 +175,86 @@ func TestBrokerSharesVerdicts(t *testing.T) {
 		}
 		if n := foreign.octets.Load(); n != 0 {
 			t.Errorf("the other host saw %d octets", n)
+		}
+	})
+}
+
+// proofs is a machine's memory that keeps what the broker has seen itself.
+type proofs struct {
+	machine
+	mu   sync.Mutex // guards seen
+	seen map[netip.Addr]broker.Outcome
+}
+
+func newProofs() *proofs {
+	return &proofs{machine: machine{hostid.NewMemory(0)}, seen: make(map[netip.Addr]broker.Outcome)}
+}
+
+func (p *proofs) Record(f broker.Finding) {
+	p.machine.Record(f)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.Proven {
+		p.seen[f.Addr] = f.Outcome
+	}
+}
+
+// TestOwnManagerSharesVerdicts: a program that adds its subflows itself tells the
+// broker what it learns, which the broker has seen too, and knows what others have
+// learned.
+func TestOwnManagerSharesVerdicts(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		farv4, farv6 := netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("2001:db8:31::2")
+		far := w.host(t, "far", []netip.Addr{farv4, farv6})
+		serve(t, w.server, false)
+		serve(t, far, false)
+		kept := newProofs()
+		path, _ := startBroker(t, broker.Config{Memory: kept})
+		names := zone(server1v6, server2v6, farv6, farv4)
+		dial := func(d *Dialer) Report {
+			t.Helper()
+			d.Resolver, d.Probe = asking(t, names).Resolver, true
+			w.ResetSYNs()
+			return joined(t, dialName(t, d, "tcp"))
+		}
+		r := dial(&Dialer{Broker: path})
+		if r.Manager != managerDirect || r.WastedJoins != 2 || verdicts(r)[server2v6] != Joined {
+			t.Fatalf("first program: %s, %d wasted, %v", r.Manager, r.WastedJoins, verdicts(r))
+		}
+		kept.mu.Lock()
+		if len(kept.seen) != 1 || kept.seen[server2v6] != broker.Joined {
+			t.Errorf("proven are %v, want the join of %v", kept.seen, server2v6)
+		}
+		kept.mu.Unlock()
+		for manager, d := range map[string]*Dialer{managerDirect: {Broker: path}, managerBroker: withoutRight(path)} {
+			r := dial(d)
+			if n := w.synsTo(farv4, farv6); r.Manager != manager || n != 0 || verdicts(r)[server2v6] != Joined {
+				t.Errorf("next program, %s: %d SYNs to the other host, %+v", manager, n, r.Joins)
+			}
+		}
+		if r := dial(&Dialer{Broker: BrokerOff}); r.WastedJoins != 2 {
+			t.Errorf("without the broker: %d wasted, want 2", r.WastedJoins)
+		}
+	})
+}
+
+// TestOwnManagerNeedsNoBroker: a broker that hangs or dies costs a program with a
+// path manager of its own no subflow.
+func TestOwnManagerNeedsNoBroker(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		serve(t, w.server, false)
+		if r := joined(t, connect(t, &Dialer{Broker: hangingBroker(t)}, record(server1v6, server2v6))); verdicts(r)[server2v6] != Joined {
+			t.Errorf("hanging: %+v", r)
+		}
+		path, kill := startBroker(t, broker.Config{Memory: newProofs()})
+		c := connect(t, &Dialer{Broker: path}, record(server1v6))
+		joined(t, c)
+		kill()
+		if _, err := c.Reconnect(timeout(t), record(server1v6, server2v6)); err != nil {
+			t.Fatal(err)
+		}
+		if r := c.Report(); r.Manager != managerDirect || verdicts(r)[server2v6] != Joined {
+			t.Errorf("died: %+v", r)
 		}
 	})
 }

@@ -55,6 +55,7 @@ type subflows struct {
 
 	// Owned by the goroutine.
 	pm        mptcp.PathManager
+	shared    sharedVerdicts // who keeps verdicts for the machine; nil: nobody
 	timer     *time.Timer
 	lookAt    time.Time // when the paths are looked at next; zero while there are not several
 	probes    chan probed
