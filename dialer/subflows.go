@@ -95,6 +95,7 @@ type subflows struct {
 	begun      bool          // the first candidates were given to the joiner
 	open       bool          // the look-up may still bring addresses
 	ended      bool          // the goroutine has ended
+	doing      bool          // what the joiner asked for is being done: verdicts are being remembered
 	changed    chan struct{} // closed and replaced at each change
 
 	cancel context.CancelFunc
@@ -305,13 +306,14 @@ func (s *subflows) setTimer(lateUntil time.Time) {
 func (s *subflows) feed(ctx context.Context, ev joinEvent) {
 	for queue := []joinEvent{ev}; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
 		var actions []joinAction
-		s.update(func() { actions = s.joiner.step(time.Now(), queue[0]) })
+		s.update(func() { s.doing, actions = true, s.joiner.step(time.Now(), queue[0]) })
 		for _, a := range actions {
 			if next := s.do(ctx, a); next != nil {
 				queue = append(queue, next)
 			}
 		}
 	}
+	s.update(func() { s.doing = false })
 }
 
 // do does one action and returns its result, if it has one at once.
@@ -440,7 +442,7 @@ func (s *subflows) update(change func()) {
 
 // wait returns when every address has its verdict, or ctx's error.
 func (s *subflows) wait(ctx context.Context) error {
-	return s.waitFor(ctx, func() bool { return s.begun && !s.open && s.joiner.settled() })
+	return s.waitFor(ctx, func() bool { return s.begun && !s.open && !s.doing && s.joiner.settled() })
 }
 
 // waitFor returns when a condition on what the lock guards holds or the
