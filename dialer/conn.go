@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/af-multipath/mpresolve/internal/hostid"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/mpaddr"
 )
@@ -25,6 +26,7 @@ type Conn struct {
 	id     uint32 // the token; 0 when the connection began as plain TCP
 	remote netip.AddrPort
 	look   *lookup
+	memory *hostid.Memory
 	dialed Report // what the dial itself can tell
 
 	subflows *subflows // nil where there is nothing to add
@@ -42,7 +44,7 @@ func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin
 	if c == nil {
 		c = &Conn{TCPConn: s.TCPConn}
 	}
-	c.target, c.stream, c.look, c.remote = t, s, look, winner(log)
+	c.target, c.stream, c.look, c.remote, c.memory = t, s, look, winner(log), d.memory
 	c.dialed = Report{
 		Name: t.name, Attempts: log,
 		Resolve: look.elapsed(), Connect: time.Since(begin),

@@ -18,7 +18,7 @@ import (
 // in hand nothing, and what the peer's wish says of its first address.
 func (s *subflows) evidence(others []netip.Addr) (out []hostid.Evidence) {
 	if a := s.late.answer(); a != nil {
-		a.Remember(s.memory)
+		a.RememberAs(s.memory, s.key)
 		out = a.Evidence()
 	}
 	if s.denies() {
@@ -32,7 +32,7 @@ func (s *subflows) evidence(others []netip.Addr) (out []hostid.Evidence) {
 func (s *subflows) noteSighting() {
 	a := s.late.answer()
 	if _, complete := s.late.known(); a != nil && complete {
-		a.Remember(s.memory)
+		a.RememberAs(s.memory, s.key)
 		_ = a.Hosts() // to judge is to note
 	}
 }

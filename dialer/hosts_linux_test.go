@@ -9,6 +9,8 @@ import (
 
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/hostid"
+	"github.com/af-multipath/mpresolve/mpaddr"
+	"github.com/af-multipath/mpresolve/resolver"
 )
 
 // fourRecords is a name of two hosts with two addresses each.
@@ -94,6 +96,28 @@ func TestTwoHostsRemembered(t *testing.T) {
 		if n := foreign.octets.Load(); n != 0 {
 			t.Errorf("the other host saw %d octets", n)
 		}
+	})
+}
+
+// TestAnswerKnowsJoins: the answer in the report divides the name's addresses by
+// what the joins have shown, at the next dial from the start, also of a connection
+// to which nothing is joined.
+func TestAnswerKnowsJoins(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		serve(t, w.server, false)
+		serve(t, w.other, false)
+		d := asking(t, zone(fourRecords...))
+		d.Probe = true
+		own, foreign := mpaddr.FromAddrs(labPort, server1v6, server2v4), mpaddr.FromAddrs(labPort, otherv6, otherv4)
+		check := func(what string, a *resolver.Answer) {
+			t.Helper()
+			hosts := a.Hosts()
+			if len(hosts) != 2 || !hosts[0].Addrs.SameSet(own) || hosts[0].Verdict != "proven" || !hosts[1].Addrs.SameSet(foreign) {
+				t.Errorf("%s: hosts %+v", what, hosts)
+			}
+		}
+		check("first dial", dialAndUse(t, d).Answer)
+		check("plain TCP", dialName(t, d, "tcp6").Report().Answer)
 	})
 }
 

@@ -109,7 +109,8 @@ type Report struct {
 	// has.
 	Joined time.Duration
 	// Answer is the look-up's answer as far as it had come; nil for a literal
-	// address or a record.
+	// address or a record. Its Hosts and Pairs count what the dialer's joins have
+	// shown until they are first asked for.
 	Answer *resolver.Answer
 }
 
@@ -118,7 +119,7 @@ type Report struct {
 // [Conn.WaitJoins] has returned.
 func (c *Conn) Report() Report {
 	r := c.dialed
-	r.Answer, r.Lacking = c.look.answer(), c.stream.lacking
+	r.Answer, r.Lacking = c.answer(), c.stream.lacking
 	r.Fallback = c.fallbackReason()
 	r.Manager, r.Why = c.manager()
 	r.DeniesInitial = c.subflows != nil && c.subflows.denies()
@@ -132,6 +133,15 @@ func (c *Conn) Report() Report {
 	}
 	r.countJoins()
 	return r
+}
+
+// answer returns the look-up's answer, to be judged by all that is known by now.
+func (c *Conn) answer() *resolver.Answer {
+	a := c.look.answer()
+	if a != nil {
+		a.RememberAs(c.memory, c.target.key())
+	}
+	return a
 }
 
 // countJoins counts what was wasted and what was missed.

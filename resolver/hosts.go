@@ -50,6 +50,7 @@ type judging struct {
 	mu      sync.Mutex // guards what follows
 	reverse []hostid.Reverse
 	memory  *hostid.Memory // may be nil
+	joins   string         // the name under which it has joins
 	done    bool
 	judged  hostid.Judgement
 }
@@ -97,14 +98,19 @@ func says(e hostid.Evidence) string {
 // Remember has the hosts judged by what m keeps too: joins, and what other
 // look-ups saw, to which this one is added. It is for this module's own parts,
 // which share a memory.
-func (a *Answer) Remember(m *hostid.Memory) {
+func (a *Answer) Remember(m *hostid.Memory) { a.RememberAs(m, a.Name) }
+
+// RememberAs is Remember where the joins are kept under another name than the
+// answer's, as a dialer keeps them by name and port. Look-ups are the same for all
+// ports.
+func (a *Answer) RememberAs(m *hostid.Memory, joins string) {
 	j := a.judging
 	if j == nil {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.memory, j.done = m, false
+	j.memory, j.joins, j.done = m, joins, false
 }
 
 // Evidence is what the look-up, and with Remember those before it, say of which
@@ -138,7 +144,7 @@ func (a *Answer) judgement() hostid.Judgement {
 	if !j.done {
 		evidence := j.observe(a).Evidence(j.now)
 		if j.memory != nil {
-			evidence = append(evidence, j.memory.Evidence(a.Name, a.addrs(), j.now)...)
+			evidence = append(evidence, j.memory.Evidence(j.joins, a.addrs(), j.now)...)
 			j.memory.Note(a.Name, hostid.Sighting{At: j.now, Server: j.server(), Addrs: a.addrs()})
 		}
 		j.judged, j.done = hostid.Judge(a.addrs(), evidence, j.now), true
