@@ -297,7 +297,7 @@ func TestKeysAndDenied(t *testing.T) {
 		{hostid.Identity{Type: "rsa", Print: "x"}, hostid.Identity{Type: "rsa", Print: "y"}, "other-certificate"},
 		{hostid.Identity{SSH: true, Type: "rsa", Print: "x"}, hostid.Identity{Type: "rsa", Print: "x"}, ""},
 	} {
-		test.one.Addr, test.two.Addr = a, b
+		test.one.Addr, test.two.Addr, test.one.Seen, test.two.Seen = a, b, start, start
 		got := ""
 		for _, e := range hostid.Identities([]hostid.Identity{test.one, test.two}, start) {
 			got += e.Kind.String()

@@ -6,7 +6,7 @@
 //   - [Evidence]: one reason to believe that addresses are, or are not, one
 //     host. Its [Kind] gives its direction and strength, from one table. What a
 //     look-up saw becomes evidence by [Observation.Evidence]; what joins showed,
-//     by [Memory.Evidence]; what a caller knows of keys, by [Identities]; the
+//     by [Memory.Evidence]; what a caller knows of keys, by [Memory.Meet]; the
 //     peer's C flag, by [Denied].
 //   - [Judge]: evidence in, a [Judgement] out: for each pair the [Verdict] and
 //     its log-odds, and a partition of the set into hosts.

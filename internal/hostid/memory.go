@@ -25,7 +25,8 @@ const (
 // A proof is overruled only by a later one: a failure that proves nothing puts
 // the next try off, and leaves the verdict.
 //
-// It also keeps the last answers of each name, see [Memory.Note].
+// It also keeps the last answers of each name, see [Memory.Note], and the keys met
+// at its addresses, see [Memory.Meet].
 //
 // The methods are safe for concurrent use. The zero value is not usable; see
 // [NewMemory].
@@ -36,6 +37,8 @@ type Memory struct {
 	recent   list.List // of *entry, the last used first
 	names    map[string]*list.Element
 	noted    list.List // of *history, the last noted first
+	keyrings map[string]*list.Element
+	keyed    list.List // of *keyring, the one last met at first
 }
 
 // pair is the key: a is less than b.
@@ -59,7 +62,10 @@ func NewMemory(capacity int) *Memory {
 	if capacity <= 0 {
 		capacity = DefaultCapacity
 	}
-	return &Memory{capacity: capacity, entries: make(map[pair]*list.Element), names: make(map[string]*list.Element)}
+	return &Memory{
+		capacity: capacity, entries: make(map[pair]*list.Element),
+		names: make(map[string]*list.Element), keyrings: make(map[string]*list.Element),
+	}
 }
 
 // Record keeps that joining addr to a connection to name that began with first
@@ -145,6 +151,10 @@ func (m *Memory) Forget(name string) {
 		m.noted.Remove(el)
 		delete(m.names, name)
 	}
+	if el, ok := m.keyrings[name]; ok {
+		m.keyed.Remove(el)
+		delete(m.keyrings, name)
+	}
 }
 
 // expires is when the verdict ends.
@@ -153,8 +163,8 @@ func (e entry) expires() time.Time { return e.proven.Add(e.proof.Lifetime()) }
 // resumes is when the pair may be tried again.
 func (e entry) resumes() time.Time { return e.settled.Add(e.last.Pause()) }
 
-// Evidence returns what joins have shown of addrs under name, at most MaxAddrs
-// of them. It holds what is not expired at now.
+// Evidence returns what joins and keys have shown of addrs under name, at most
+// MaxAddrs of them. It holds what is not expired at now.
 func (m *Memory) Evidence(name string, addrs []netip.Addr, now time.Time) []Evidence {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -170,7 +180,7 @@ func (m *Memory) Evidence(name string, addrs []netip.Addr, now time.Time) []Evid
 			}
 		}
 	}
-	return out
+	return append(out, m.keys(name, addrs, now)...)
 }
 
 // evidence returns the pair's proof, which it has.
