@@ -83,3 +83,38 @@ func ExampleDialer_Connect() {
 	fmt.Println(err)
 	// Output: dial multipath [2001:db8::10]:443,192.0.2.10:443: operation was canceled
 }
+
+// An SSH client has host keys, which tell of the hosts behind a name: its host key
+// callback hands them on. This one has met the same key at both addresses of
+// localhost, and a later dial says what that is worth.
+func ExampleDialer_ReportHostKey() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	address := net.JoinHostPort("localhost", port)
+
+	var d dialer.Dialer
+	// As ssh.ClientConfig.HostKeyCallback does when it has verified a key:
+	for _, remote := range []string{"127.0.0.1", "::1"} {
+		d.ReportHostKey(address, &net.TCPAddr{IP: net.ParseIP(remote)}, "ssh-ed25519", []byte("the key"))
+	}
+
+	c, err := d.Dial("tcp", address)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	for _, pair := range c.(*dialer.Conn).Report().Answer.Pairs() {
+		for _, e := range pair.Evidence {
+			if e.Source == "keys" {
+				fmt.Println(pair.A, "and", pair.B, e.Says)
+			}
+		}
+	}
+	// Output: ::1 and 127.0.0.1 have the same SSH host key (ssh-ed25519)
+}

@@ -20,6 +20,10 @@ import (
 //	}
 //
 // where HTTP/2 needs "h2" in config.NextProtos.
+//
+// The key of the certificate that an address has shown counts in later dials as
+// evidence of which of the name's addresses are one host: see
+// [Dialer.ReportHostKey].
 func (d *Dialer) TLSDial(ctx context.Context, network, address string, config *tls.Config) (*tls.Conn, error) {
 	t, err := parseTarget(ctx, network, address, d.Multipath)
 	if err != nil {
@@ -35,7 +39,11 @@ func (d *Dialer) TLSDial(ctx context.Context, network, address string, config *t
 	t.success = func(ctx context.Context, s *stream) error {
 		s.conn = &Conn{TCPConn: s.TCPConn}
 		s.secured = tls.Client(s.conn, config)
-		return s.secured.HandshakeContext(ctx)
+		err := s.secured.HandshakeContext(ctx)
+		if err == nil && !s.via.IsValid() {
+			d.reportCertificate(t, s.TCPConn.RemoteAddr(), s.secured.ConnectionState())
+		}
+		return err
 	}
 	c, err := d.dial(ctx, t)
 	if err != nil {
