@@ -132,7 +132,7 @@ type Dialer struct {
 	JoinTimeout time.Duration
 	// Probe looks into refused joins: a connection of its own to the address,
 	// closed at once, tells another MPTCP host from a closed port. That host's
-	// application sees a connection without data.
+	// application sees a connection without data. See also ErrRefusalUnclear.
 	Probe bool
 	// Broker is the socket of the broker that adds the subflows where this
 	// process may not: "" is the daemon's, BrokerOff none. A broker that is

@@ -160,6 +160,7 @@ type probed struct {
 	remote  netip.AddrPort
 	from    origin
 	outcome hostid.Outcome
+	err     error // why it tells nothing, nil for no more than the refusal's own
 }
 
 // abandoned says that nothing more can be joined.

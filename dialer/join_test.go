@@ -89,7 +89,7 @@ func (w *randomJoiner) stepOnce(t *rapid.T) {
 	case 6:
 		if w.probing[remote] {
 			delete(w.probing, remote)
-			w.apply(t, probed{remote, origin{}, hostid.OtherHost})
+			w.apply(t, probed{remote: remote, outcome: hostid.OtherHost})
 		}
 	case 7:
 		if rapid.IntRange(0, 20).Draw(t, "abandon") == 0 {
@@ -155,7 +155,7 @@ func (w *randomJoiner) settle(t *rapid.T) {
 	for range 200 {
 		for remote := range w.probing {
 			delete(w.probing, remote)
-			w.apply(t, probed{remote, origin{}, hostid.NotTried})
+			w.apply(t, probed{remote: remote, outcome: hostid.NotTried})
 		}
 		at := w.deadline()
 		if at.IsZero() {

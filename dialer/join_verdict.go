@@ -164,5 +164,8 @@ func (j *joiner) probed(now time.Time, ev probed) []joinAction {
 	if ev.outcome != hostid.NotTried {
 		n.outcome = ev.outcome
 	}
+	if ev.err != nil {
+		n.err = ev.err
+	}
 	return n.outcomeNoted()
 }

@@ -3,8 +3,10 @@ package dialer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/af-multipath/mpresolve/internal/hostid"
 )
@@ -27,4 +29,26 @@ func (d *Dialer) probeHost(ctx context.Context, remote netip.AddrPort) hostid.Ou
 		return hostid.NotMPTCP
 	}
 	return hostid.OtherHost
+}
+
+// kernelAddrs is how many addresses besides the first Linux' own path manager knows
+// of itself, in a whole network namespace (MPTCP_PM_ADDR_MAX of its source): a host
+// at which as many were joined refuses others of its own as if it were another
+// host.
+const kernelAddrs = 8
+
+// ErrRefusalUnclear is the Join.Err of a refusal that tells nothing: of another host,
+// or of the connection's own that knows no more addresses of itself.
+var ErrRefusalUnclear = fmt.Errorf("refused by another host, or by the same one, which may know no more than %d addresses of its own besides the first", kernelAddrs)
+
+// doubt takes a refusal for no evidence of another host where the connection's own
+// may be one that knows no more addresses of itself, with the joins under way.
+func (s *subflows) doubt(p probed) probed {
+	s.mu.Lock()
+	offered := s.joiner.count(joinOffered)
+	s.mu.Unlock()
+	if p.outcome == hostid.OtherHost && s.memory.Siblings(s.key, s.first.Addr(), time.Now())+offered >= kernelAddrs {
+		p.outcome, p.err = hostid.NotTried, ErrRefusalUnclear
+	}
+	return p
 }

@@ -182,7 +182,7 @@ func (s *subflows) loop(ctx context.Context, events <-chan mptcp.Event) {
 		case a, ok := <-s.answers():
 			s.take(ctx, a, ok)
 		case p := <-s.probes:
-			s.feed(ctx, p)
+			s.feed(ctx, s.doubt(p))
 		case state, ok := <-s.states:
 			s.moved(ctx, state, ok)
 		case call := <-s.calls:
@@ -330,7 +330,7 @@ func (s *subflows) do(ctx context.Context, a joinAction) joinEvent {
 	case probeAddress:
 		s.group.Go(func() error {
 			select {
-			case s.probes <- probed{a.remote, a.from, s.probe(ctx, a.remote)}:
+			case s.probes <- probed{remote: a.remote, from: a.from, outcome: s.probe(ctx, a.remote)}:
 			case <-ctx.Done():
 			}
 			return nil

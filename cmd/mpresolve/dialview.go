@@ -158,6 +158,9 @@ func writePaths(w io.Writer, view dialView, st style) {
 // inWords says what a verdict means; why is the error behind it, told where it
 // adds something.
 func inWords(verdict, why string) string {
+	if why == dialer.ErrRefusalUnclear.Error() {
+		return why
+	}
 	switch dialer.Verdict(verdict) {
 	case dialer.Joined:
 		return "same host, proven"

@@ -26,10 +26,6 @@ const (
 	// dialer.DefaultJoinTimeout, for joins and for looking into refusals.
 	probeConnect = 10 * time.Second
 	probeWait    = 10 * time.Second
-	// kernelAddrs is how many addresses besides the first Linux' own path manager
-	// knows of itself (MPTCP_PM_ADDR_MAX of its source): a host at which as many
-	// were joined refuses others of its own as if it were another host.
-	kernelAddrs = 8
 )
 
 // probeView is what connections told of which addresses are one host.
@@ -71,8 +67,7 @@ type prober struct {
 	name   string
 	memory *hostid.Memory
 	view   *probeView
-	others []mpaddr.Endpoint  // of other hosts than those connected to
-	joined map[netip.Addr]int // how many addresses joined each that was connected to
+	others []mpaddr.Endpoint // of other hosts than those connected to
 }
 
 // probe proves by joining which addresses of the answer are one host, and has the
@@ -83,7 +78,6 @@ func probe(ctx context.Context, answer *resolver.Answer, port uint16, broker str
 		dialer: &dialer.Dialer{Timeout: probeConnect, Probe: true, Broker: broker, Fallback: dialer.FallbackError},
 		name:   answer.Name,
 		memory: hostid.NewMemory(0),
-		joined: make(map[netip.Addr]int),
 		view:   &probeView{Connections: []probedView{}, Unsettled: []unsettledView{}},
 	}
 	p.run(ctx, endpoints(answer.Record.WithPort(port)))
@@ -168,16 +162,11 @@ func joinOf(report dialer.Report, remote netip.AddrPort) dialer.Join {
 // settle keeps what a join told, and reports whether it was not tried.
 func (p *prober) settle(first netip.Addr, e mpaddr.Endpoint, j dialer.Join) (again bool) {
 	o := outcomeOf(j.Verdict)
-	if o == hostid.OtherHost && p.joined[first] >= kernelAddrs {
-		p.unsettled([]mpaddr.Endpoint{e}, fmt.Sprintf("%v refused it: it is another host, or the same one, which may know no more than %d addresses of its own besides the first", first, kernelAddrs))
-		return false
-	}
 	p.memory.Record(p.name, first, e.Addr(), o, time.Now())
 	switch {
 	case o == hostid.NotTried:
 		return true
 	case o.Verdict() == hostid.Same:
-		p.joined[first]++
 	case o.Verdict() == hostid.Different:
 		p.others = append(p.others, e)
 	default:

@@ -2,6 +2,7 @@ package hostid
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -58,4 +59,26 @@ func (e *entry) remembered(now time.Time) (Remembered, bool) {
 		r.Proof, r.Proven, r.Expires = e.proof, e.proven, e.expires()
 	}
 	return r, proven || now.Before(e.resumes())
+}
+
+// Siblings counts the addresses that are proven at now to be the host of first
+// under name, by themselves or by a chain of such pairs; first is not counted.
+func (m *Memory) Siblings(name string, first netip.Addr, now time.Time) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	same := make(map[netip.Addr][]netip.Addr)
+	for k, el := range m.entries {
+		if e := el.Value.(*entry); k.name == name && e.proof.Verdict() == Same && now.Before(e.expires()) {
+			same[k.a], same[k.b] = append(same[k.a], k.b), append(same[k.b], k.a)
+		}
+	}
+	found := []netip.Addr{first.Unmap()}
+	for i := 0; i < len(found); i++ {
+		for _, a := range same[found[i]] {
+			if !slices.Contains(found, a) {
+				found = append(found, a)
+			}
+		}
+	}
+	return len(found) - 1
 }

@@ -67,3 +67,26 @@ func TestRemembered(t *testing.T) {
 		t.Error("verdicts")
 	}
 }
+
+// TestSiblings: who is proven to be one host counts, by a chain too, while the
+// proof lasts.
+func TestSiblings(t *testing.T) {
+	m := hostid.NewMemory(0)
+	m.Record(name, node('a'), node('b'), hostid.Joined, start)
+	m.Record(name, node('c'), node('b'), hostid.LimitReached, start)
+	m.Record(name, node('d'), node('a'), hostid.Announced, start)
+	m.Record(name, node('d'), node('c'), hostid.Announced, start)
+	m.Record(name, node('a'), node('e'), hostid.OtherHost, start)
+	m.Record(name, node('e'), node('f'), hostid.Joined, start)
+	m.Record(name, node('a'), node('g'), hostid.TimedOut, start)
+	m.Record("other", node('a'), node('h'), hostid.Joined, start)
+	for _, tt := range []struct {
+		first byte
+		hours int
+		want  int
+	}{{'a', 0, 3}, {'c', 0, 3}, {'e', 0, 1}, {'z', 0, 0}, {'a', 2, 2}, {'a', 24, 0}} {
+		if got := m.Siblings(name, node(tt.first), start.Add(time.Duration(tt.hours)*time.Hour)); got != tt.want {
+			t.Errorf("of %c after %d hours: %d, want %d", tt.first, tt.hours, got, tt.want)
+		}
+	}
+}
