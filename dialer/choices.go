@@ -21,7 +21,7 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 			out = append(out, choice{remote: c, skip: errOtherPort})
 		}
 	}
-	used, tried := s.used(), s.tried()
+	used, tried, insist := s.used(), s.tried(), s.insist || s.unknown == JoinAny
 	for _, c := range s.memory.Order(s.key, s.first.Addr(), addrs, time.Now(), s.evidence(addrs)...) {
 		n := choice{remote: netip.AddrPortFrom(c.Addr, s.first.Port()), why: c.Why, believed: c.Verdict, backup: s.use.backupAtFirst()}
 		switch {
@@ -29,9 +29,9 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 			n.skip = errMisplaced
 		case used[c.Addr]:
 			n.skip = errInUse
-		case !c.Try && !tried[c.Addr] && !s.insist:
+		case !c.Try && !tried[c.Addr] && !insist:
 			n.skip = notTried(c)
-		case c.Verdict != hostid.Same && s.unknown == LeaveUnknown && !tried[c.Addr] && !s.insist:
+		case c.Verdict != hostid.Same && s.unknown == LeaveUnknown && !tried[c.Addr] && !insist:
 			n.skip = errUnknownHost
 		}
 		out = append(out, n)

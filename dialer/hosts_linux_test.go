@@ -203,6 +203,23 @@ func TestBrokerSharesVerdicts(t *testing.T) {
 	})
 }
 
+// TestJoinAny: with that policy what is known to be another host's is joined all the
+// same, to find out anew.
+func TestJoinAny(t *testing.T) {
+	inLab(t, func(t *testing.T, w *world) {
+		serve(t, w.server, false)
+		serve(t, w.other, false)
+		path, _ := startBroker(t, broker.Config{Memory: newProofs()})
+		for range 2 {
+			d := asking(t, zone(fourRecords...))
+			d.Broker, d.Probe, d.Unknown = path, true, JoinAny
+			if r := joined(t, dialName(t, d, "tcp")); r.WastedJoins != 2 || verdicts(r)[otherv6] != OtherHost {
+				t.Errorf("%d wasted, %+v", r.WastedJoins, r.Joins)
+			}
+		}
+	})
+}
+
 // proofs is a machine's memory that keeps what the broker has seen itself.
 type proofs struct {
 	machine

@@ -47,7 +47,7 @@ const (
 
 // UnknownPolicy says what becomes of addresses of which it is not known whether
 // they are the host that the connection reached. Those known to be another host
-// are never joined, until that expires.
+// are not joined until that expires, but with JoinAny.
 type UnknownPolicy uint8
 
 const (
@@ -58,6 +58,9 @@ const (
 	// announced by the peer, or said by the look-up. [Conn.Reconnect] and
 	// [Conn.Rebind] join what they are given all the same.
 	LeaveUnknown
+	// JoinAny joins those too that are known to be another host's or failed lately,
+	// for programs that find out which addresses are one host.
+	JoinAny
 )
 
 // backupAtFirst reports whether further paths begin as backup paths.

@@ -75,7 +75,10 @@ type prober struct {
 func probe(ctx context.Context, answer *resolver.Answer, port uint16, broker string) *probeView {
 	start := time.Now()
 	p := prober{
-		dialer: &dialer.Dialer{Timeout: probeConnect, Probe: true, Broker: broker, Fallback: dialer.FallbackError},
+		dialer: &dialer.Dialer{
+			Timeout: probeConnect, Probe: true, Broker: broker, Fallback: dialer.FallbackError,
+			Unknown: dialer.JoinAny, // whatever the machine's other programs have learned
+		},
 		name:   answer.Name,
 		memory: hostid.NewMemory(0),
 		view:   &probeView{Connections: []probedView{}, Unsettled: []unsettledView{}},
