@@ -307,7 +307,7 @@ func TestLimits(t *testing.T) {
 	if got := memoryLimit(&c); got != 64<<20+5<<28+512*(32<<10)+1024*(32<<10)+4096*(32<<10) {
 		t.Errorf("memory limit %d", got)
 	}
-	if got := fileNeed(&c, 2); got != 64+2*2*2+512+2*1024+2*4096 {
+	if got := fileNeed(&c, 2); got != 64+2*2*2+512+2*1024+512+2*4096 {
 		t.Errorf("%d files", got)
 	}
 }

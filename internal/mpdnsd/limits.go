@@ -6,6 +6,7 @@ import (
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
+	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
 // What the daemon's memory limit is made of, besides the cache. The limit is
@@ -71,7 +72,7 @@ func (d *daemon) unlimitMemory() {
 
 // fileNeed is how many descriptors a daemon with this configuration can need.
 func fileNeed(c *config.Config, loops int) uint64 {
-	need := filesBase + len(c.Listen)*filesPerListener*loops + c.Server.TCPConnections + c.Server.Outstanding*filesPerWaiting
+	need := filesBase + len(c.Listen)*filesPerListener*loops + c.Server.TCPConnections + c.Server.Outstanding*filesPerWaiting + upstream.MaxPorts
 	if c.Paths.Enabled {
 		need += c.Paths.Limits.Clients * filesPerPath
 	}

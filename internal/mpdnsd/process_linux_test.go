@@ -107,7 +107,7 @@ func TestFileLimit(t *testing.T) {
 	labtest.Run(t, func(t *testing.T) {
 		w := &world{t: t}
 		d := w.start(exec.Command("sh", append([]string{"-c", `ulimit -n 1024; exec mpdnsd "$@"`, "sh"}, daemonArgs...)...))
-		d.logs(`level=WARN msg="fewer file descriptors.*LimitNOFILE=2\d\d\d.*" limit=1024`)
+		d.logs(`level=WARN msg="fewer file descriptors.*LimitNOFILE=3\d\d\d.*" limit=1024`)
 		d.stop()
 	})
 }

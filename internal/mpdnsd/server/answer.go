@@ -199,12 +199,8 @@ func (s *Server) finish(ctx context.Context, dst []byte, req *request) (out []by
 // reply is there. False: it is left to finish.
 func (s *Server) ask(req *request, done func(msg []byte)) bool {
 	source := s.source.Load()
-	waiting := s.asked.Add(1)
-	if waiting > int64(s.options.Outstanding) {
-		s.asked.Add(-1)
-		return false
-	}
-	req.busy = waiting > pairsBelow
+	s.asked.Add(1)
+	req.busy = s.waiting() > pairsBelow
 	begun := source.begin(s.ctx, req.question(), req.query.Header.RD(), func(reply upstream.Reply, err error) {
 		s.asked.Add(-1)
 		buf := s.buffers.Get().(*[]byte)
@@ -338,7 +334,7 @@ func (s *Server) beginPair(source *Source, req *request) {
 	default:
 		return
 	}
-	if !source.Pair || req.busy || s.misses.busy.Load()+s.asked.Load() > pairsBelow {
+	if !source.Pair || req.busy || s.waiting() > pairsBelow {
 		return
 	}
 	if s.pairing.Add(1) > maxPairs || !upstream.Begin(s.ctx, source.Upstream, q, func(upstream.Reply, error) { s.pairing.Add(-1) }) {

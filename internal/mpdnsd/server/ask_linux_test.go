@@ -58,6 +58,49 @@ func TestNoWorkerWaits(t *testing.T) {
 	}
 }
 
+// TestOutstandingWithoutWorkers: no more questions wait than may, the others are
+// dropped, and a name that is known is answered all the same.
+func TestOutstandingWithoutWorkers(t *testing.T) {
+	const most = 8
+	arrived := make(chan struct{}, 4*most)
+	to := dnstest.Start(t, func(q dnstest.Query) dnstest.Action {
+		if q.Name == "known.example." {
+			return dnstest.Action{Answer: []string{"@ 60 IN A 192.0.2.1"}}
+		}
+		arrived <- struct{}{}
+		return dnstest.Action{Drop: true}
+	})
+	o := options()
+	o.Outstanding = most
+	s, l := muxed(t, to, o)
+	known := question("known.example", "A")
+	exchange(t, l, "udp", known)
+	c := connectUDP(t, l.Addr())
+	for i := range 2 * most {
+		if _, err := c.Write(pack(t, question(fmt.Sprintf("n%d.example", i), "A"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Write(pack(t, known)); err != nil { // after those before it
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(testTimeout))
+	var r dns.Msg
+	b := make([]byte, 1500)
+	if n, err := c.Read(b); err != nil || r.Unpack(b[:n]) != nil || len(r.Answer) != 1 {
+		t.Errorf("got %v, %v", &r, err)
+	}
+	if n := s.Stats().UDP.Dropped[DropBusy]; n != most {
+		t.Errorf("%d dropped, want what is beyond %d", n, most)
+	}
+	for range most {
+		await(t, arrived)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = s.Shutdown(ctx) // nobody waits for the answers
+}
+
 // TestShutdownWithoutWorkers: what upstream servers have not answered gets SERVFAIL
 // when the time for it is over.
 func TestShutdownWithoutWorkers(t *testing.T) {

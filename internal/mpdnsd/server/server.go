@@ -221,12 +221,15 @@ func (s *Server) newJob(req *request, done func(msg []byte, batch bool)) *job {
 
 // try has a job done, by a worker where someone has to wait; false if all are busy.
 func (s *Server) try(j *job) bool {
-	begun := s.ask(&j.req, func(msg []byte) {
+	begun := func(msg []byte) {
 		j.done(msg, true)
 		s.keep(j.buf)
-	})
-	return begun || s.misses.try(j) || s.isLocal(j) && s.locals.try(j)
+	}
+	return s.waiting() < int64(s.options.Outstanding) && (s.ask(&j.req, begun) || s.misses.try(j)) || s.isLocal(j) && s.locals.try(j)
 }
+
+// waiting counts the questions that wait for upstream servers.
+func (s *Server) waiting() int64 { return s.asked.Load() + s.misses.busy.Load() }
 
 // wait gives a job to a worker as soon as there is one; false if the server's
 // work ends before.
