@@ -1,7 +1,6 @@
 package mpdnsd
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -11,6 +10,7 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
 
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
 )
@@ -66,22 +66,30 @@ func kept(c *config.Config) (mask uint64) {
 // sockets are open by then.
 //
 // A capability is a thread's, not a process's, and Go moves goroutines between
-// threads: so each call is made by all of them (syscall.AllThreadsSyscall). The
-// runtime cannot do that in a program with cgo, which may have threads of its
-// own; there the daemon keeps what it was given, and says so.
+// threads: so each call is made by all of them. The runtime does that in a program
+// without cgo (syscall.AllThreadsSyscall). With cgo there may be threads that it
+// does not know; there psx finds them in /proc and interrupts each with a signal.
 func (d *daemon) dropPrivileges(set *setup) {
 	if !d.confined {
 		return
 	}
-	err := dropAllBut(kept(&set.config))
-	switch {
-	case errors.Is(err, syscall.ENOTSUP):
-		d.log.Info("privileges are kept: this program was built with cgo (CGO_ENABLED=0 builds one that drops them)")
-	case err != nil:
-		d.log.Warn("dropping privileges", "error", err)
-	default:
-		d.log.Info("privileges", "capabilities", capabilityNames(kept(&set.config)&permitted()), "no_new_privs", true)
+	if err := dropAllBut(kept(&set.config)); err != nil {
+		d.log.Warn("privileges are kept", "error", err)
+		return
 	}
+	d.log.Info("privileges", "capabilities", capabilityNames(kept(&set.config)&permitted()), "no_new_privs", true)
+}
+
+// findThreads fails where psx could not find all threads, for which it would kill
+// the process.
+func findThreads() error {
+	if _, _, e := syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0); e != syscall.ENOTSUP {
+		return nil // no cgo: the runtime knows them
+	}
+	if _, err := os.ReadDir("/proc/self/task"); err != nil {
+		return fmt.Errorf("finding the threads of a program built with cgo (CGO_ENABLED=0 builds one that needs no /proc): %w", err)
+	}
+	return nil
 }
 
 // dropAllBut keeps, of the capabilities that the process has, those of mask. The
@@ -89,14 +97,17 @@ func (d *daemon) dropPrivileges(set *setup) {
 // privileges that is nothing that the process does not have (cap_bprm_creds_from_file
 // in security/commoncap.c).
 func dropAllBut(mask uint64) error {
-	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
+	if err := findThreads(); err != nil {
+		return err
+	}
+	if _, _, e := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
 		return e
 	}
 	have, err := capget()
 	if err != nil {
 		return err
 	}
-	_, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0)
+	_, _, e := psx.Syscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0)
 	if e != 0 {
 		return fmt.Errorf("clear the ambient capabilities: %w", e)
 	}
@@ -106,7 +117,7 @@ func dropAllBut(mask uint64) error {
 		want[i].Permitted = have[i].Permitted & uint32(mask>>(32*i))
 		want[i].Effective = want[i].Permitted
 	}
-	_, _, e = syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&want[0])), 0)
+	_, _, e = psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&want[0])), 0)
 	if e != 0 {
 		return fmt.Errorf("capset: %w", e)
 	}

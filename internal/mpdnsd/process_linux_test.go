@@ -1,7 +1,9 @@
 package mpdnsd
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,21 +19,34 @@ import (
 )
 
 // built is the daemon as it is meant to be built, without cgo.
-func built(t testing.TB) string {
+func built(t testing.TB) string { return builtWith(t, "CGO_ENABLED=0") }
+
+// builtWith is the daemon built with a setting in the environment.
+func builtWith(t testing.TB, setting string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "mpdnsd")
 	cmd := exec.Command("go", "build", "-o", file, "github.com/af-multipath/mpresolve/cmd/mpdnsd")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), setting)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return file
 }
 
+// builds are the ways to build the daemon that differ in how threads are found.
+func builds(t *testing.T) []string {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Log("no gcc: only the daemon without cgo is tested")
+		return []string{"CGO_ENABLED=0"}
+	}
+	return []string{"CGO_ENABLED=0", "CGO_ENABLED=1"}
+}
+
 var statusLine = regexp.MustCompile(`(?m)^(CapInh|CapPrm|CapEff|CapAmb|NoNewPrivs):\s*(\S+)$`)
 
 // TestPrivileges: a daemon that is started with every capability goes on, on all
-// of its threads, with those that it needs.
+// of its threads, with those that it needs, built with cgo or without.
 func TestPrivileges(t *testing.T) {
 	const bind, admin = 1 << unix.CAP_NET_BIND_SERVICE, 1 << unix.CAP_NET_ADMIN
 	for name, tt := range map[string]struct {
@@ -41,51 +56,70 @@ func TestPrivileges(t *testing.T) {
 		"dns":   {nil, bind},
 		"paths": {[]string{"--paths-socket", "/run/paths.sock"}, bind | admin},
 	} {
-		t.Run(name, func(t *testing.T) {
+		for _, build := range builds(t) {
+			t.Run(name+" "+build, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					d := w.start(exec.Command(builtWith(t, build), append([]string{"--listen", "127.0.0.1:53", "--upstream", "127.0.0.1:9"}, tt.args...)...))
+					d.logs("msg=privileges .*no_new_privs=true")
+					checkThreads(t, d.cmd.Process.Pid, tt.want)
+					d.signal(syscall.SIGHUP)
+					d.logs("msg=\"reloaded")
+					checkThreads(t, d.cmd.Process.Pid, tt.want)
+					d.stop()
+				})
+			})
+		}
+	}
+}
+
+// checkThreads wants all threads of a process to have the capabilities of mask, and
+// no way to more.
+func checkThreads(t *testing.T, pid int, mask uint64) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("threads: %v, %v", tasks, err)
+	}
+	want := fmt.Sprintf("CapInh=%016x CapPrm=%016x CapEff=%016x CapAmb=%016x NoNewPrivs=1", 0, mask, mask, 0)
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, m := range statusLine.FindAllStringSubmatch(string(text), -1) {
+			got = append(got, m[1]+"="+m[2])
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s\nwant %s", task, s, want)
+		}
+	}
+}
+
+// TestPrivilegesWithoutProc: a program that cannot find all of its threads says so,
+// and serves; without cgo it knows them.
+func TestPrivilegesWithoutProc(t *testing.T) {
+	for _, build := range builds(t) {
+		t.Run(build, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				d := w.start(exec.Command(built(t), append([]string{"--listen", "127.0.0.1:53", "--upstream", "127.0.0.1:9"}, tt.args...)...))
-				tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.cmd.Process.Pid))
-				if err != nil || len(tasks) < 2 {
-					t.Fatalf("threads: %v, %v", tasks, err)
+				program := builtWith(t, build)
+				if err := unix.Mount("tmpfs", "/proc", "tmpfs", 0, ""); err != nil {
+					t.Fatalf("mount: %v", err)
 				}
-				mask := fmt.Sprintf("%016x", tt.want)
-				want := "CapInh=0000000000000000 CapPrm=" + mask + " CapEff=" + mask + " CapAmb=0000000000000000 NoNewPrivs=1"
-				for _, task := range tasks {
-					text, err := os.ReadFile(task)
-					if err != nil {
-						t.Fatal(err)
-					}
-					var got []string
-					for _, m := range statusLine.FindAllStringSubmatch(string(text), -1) {
-						got = append(got, m[1]+"="+m[2])
-					}
-					if s := strings.Join(got, " "); s != want {
-						t.Errorf("%s: %s\nwant %s", task, s, want)
-					}
+				d := w.start(exec.Command(program, "--listen", "127.0.0.1:53", "--upstream", "127.0.0.1:9"))
+				if build == "CGO_ENABLED=0" {
+					d.logs("msg=privileges .*no_new_privs=true")
+				} else {
+					d.logs("level=WARN msg=\"privileges are kept\".*CGO_ENABLED=0")
 				}
-				d.logs("msg=privileges .*no_new_privs=true")
-				d.signal(syscall.SIGHUP)
-				d.logs("msg=\"reloaded")
 				d.stop()
 			})
 		})
 	}
 }
-
-// TestPrivilegesWithCgo: a program that cannot drop them says so, and serves.
-func TestPrivilegesWithCgo(t *testing.T) {
-	if err := errnoOf(syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0)); err == 0 {
-		return // this test program has no cgo: the test above shows the rest
-	}
-	labtest.Run(t, func(t *testing.T) {
-		w := &world{t: t}
-		d := w.daemon()
-		d.logs("privileges are kept: .*CGO_ENABLED=0")
-		d.stop()
-	})
-}
-
-func errnoOf(_, _ uintptr, e syscall.Errno) syscall.Errno { return e }
 
 func TestKept(t *testing.T) {
 	c := config.Default()
