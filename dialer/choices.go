@@ -29,7 +29,7 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 			n.skip = errMisplaced
 		case used[c.Addr]:
 			n.skip = errInUse
-		case !c.Try && !tried[c.Addr] && !insist:
+		case !c.Try && !tried[c.Addr] && !insist && !s.recheck(c):
 			n.skip = notTried(c)
 		case c.Verdict != hostid.Same && s.unknown == LeaveUnknown && !tried[c.Addr] && !insist:
 			n.skip = errUnknownHost
@@ -37,6 +37,19 @@ func (s *subflows) choices(candidates []netip.AddrPort) []choice {
 		out = append(out, n)
 	}
 	return out
+}
+
+// recheck reports whether an address that is believed to be another host's is
+// joined all the same, to see whether it still is: one of a connection at most, and
+// each once in hostid.RecheckAfter.
+func (s *subflows) recheck(c hostid.Choice) bool {
+	if c.Verdict != hostid.Different || s.unknown == LeaveUnknown || !belongsBeside(s.first.Addr(), c.Addr) {
+		return false
+	}
+	if !s.rechecked.IsValid() && s.memory.Recheck(s.key, s.first.Addr(), c.Addr, time.Now()) {
+		s.rechecked = c.Addr
+	}
+	return s.rechecked == c.Addr
 }
 
 // errUnknownHost: Dialer.Unknown leaves such addresses alone.

@@ -52,7 +52,9 @@ type UnknownPolicy uint8
 
 const (
 	// JoinUnknown joins them: MP_JOIN carries no data, and another host refuses it
-	// (RFC 8684 section 3.2). It costs a SYN for each address, once.
+	// (RFC 8684 section 3.2). It costs a SYN for each address, once. One address of
+	// those believed to be another host's for an hour is joined too, in a dial, to see
+	// whether it still is.
 	JoinUnknown UnknownPolicy = iota
 	// LeaveUnknown joins only what is known to be the same host: joined before,
 	// announced by the peer, or said by the look-up. [Conn.Reconnect] and

@@ -82,6 +82,7 @@ type subflows struct {
 	replacing sync.Mutex               // one change of the sets at a time
 	done      chan struct{}            // closed when the goroutine has ended
 	insist    bool                     // addresses that failed lately are tried too
+	rechecked netip.Addr               // the one that is joined though believed to be another host's
 	replaced  bool                     // remotes are a set of their own, in which the first address need not be
 
 	mu         sync.Mutex // guards all below

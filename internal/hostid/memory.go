@@ -39,6 +39,8 @@ type Memory struct {
 	noted    list.List // of *history, the last noted first
 	keyrings map[string]*list.Element
 	keyed    list.List // of *keyring, the one last met at first
+	believed map[pair]*list.Element
+	beliefs  list.List // of *belief, the last used first
 }
 
 // pair is the key: a is less than b.
@@ -65,6 +67,7 @@ func NewMemory(capacity int) *Memory {
 	return &Memory{
 		capacity: capacity, entries: make(map[pair]*list.Element),
 		names: make(map[string]*list.Element), keyrings: make(map[string]*list.Element),
+		believed: make(map[pair]*list.Element),
 	}
 }
 
@@ -145,6 +148,12 @@ func (m *Memory) Forget(name string) {
 		if k.name == name {
 			m.recent.Remove(el)
 			delete(m.entries, k)
+		}
+	}
+	for k, el := range m.believed {
+		if k.name == name {
+			m.beliefs.Remove(el)
+			delete(m.believed, k)
 		}
 	}
 	if el, ok := m.names[name]; ok {
