@@ -44,12 +44,12 @@ type Dropped struct {
 }
 
 // FamilyResult is the outcome of one question: one family's addresses, or the
-// HTTPS records.
+// HTTPS or SRV records.
 type FamilyResult struct {
-	Type     string // "A", "AAAA" or "HTTPS"
+	Type     string // "A", "AAAA", "HTTPS" or "SRV"
 	Name     string // the name asked for, search domain and trailing dot included
 	Addrs    []netip.Addr
-	Services []Service // of HTTPS
+	Services []Service // of HTTPS or SRV
 	// Chain is the aliases followed, in order: each name that a CNAME led to, or
 	// an HTTPS record in AliasMode, with the trailing dot. Its last is the canonical name.
 	Chain []string
@@ -98,13 +98,15 @@ const (
 	protoCache   = "cache"
 )
 
-// Service is one HTTPS record (RFC 9460). Those in AliasMode are followed and
-// not shown.
+// Service is one HTTPS record (RFC 9460) or SRV record (RFC 2782), which has
+// priority, weight, target and port. HTTPS records in AliasMode are followed and not
+// shown.
 type Service struct {
-	Priority uint16       `json:"priority"`       // SvcPriority, 1 or more
-	Target   string       `json:"target"`         // TargetName with the trailing dot; the owner's name where the record has "."
-	ALPN     []string     `json:"alpn,omitempty"` // application protocols, "http/1.1" added unless the record excludes it
-	Port     uint16       `json:"port,omitempty"` // 0: the service's default
+	Priority uint16       `json:"priority"`         // the lowest is the best; of HTTPS SvcPriority, 1 or more
+	Weight   uint16       `json:"weight,omitempty"` // of SRV, among those of one priority
+	Target   string       `json:"target"`           // TargetName with the trailing dot; the owner's name where the record has "."
+	ALPN     []string     `json:"alpn,omitempty"`   // application protocols, "http/1.1" added unless the record excludes it
+	Port     uint16       `json:"port,omitempty"`   // 0: the service's default
 	Hints    []netip.Addr `json:"hints,omitempty"`
 	ECH      []byte       `json:"ech,omitempty"` // encrypted ClientHello configuration
 	// OneHost: the operator says that all addresses of Target are one host

@@ -45,6 +45,7 @@ type judging struct {
 	ranking  ranking
 	families []FamilyResult
 	nat64    []netip.Prefix
+	targets  []hostid.Service // of SRV, with their addresses
 	now      time.Time
 
 	mu      sync.Mutex // guards what follows
@@ -157,11 +158,15 @@ func (j *judging) observe(a *Answer) hostid.Observation {
 	o := hostid.Observation{Name: a.Name, Server: j.server(), Reverse: j.reverse, NAT64: j.nat64}
 	for _, e := range a.Record.All() {
 		if f := j.origin(e.Addr()); f != nil {
-			o.Addrs = append(o.Addrs, hostid.Address{Addr: e.Addr(), Canonical: f.Canonical(), TTL: f.ttl()})
+			o.Addrs = append(o.Addrs, hostid.Address{Addr: e.Addr(), Canonical: j.canonicalIn(f), TTL: f.ttl()})
 		}
 	}
+	o.Services = append(o.Services, j.targets...)
 	for _, f := range j.families {
 		for _, s := range f.Services {
+			if f.Type == typeSRV {
+				break
+			}
 			o.Services = append(o.Services, hostid.Service{Target: s.Target, Addrs: s.Hints, Hints: true, OneHost: s.OneHost})
 		}
 	}
