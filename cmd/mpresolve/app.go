@@ -96,7 +96,8 @@ The addresses of a name need not be one host. --explain shows what look-ups say 
 it: for each two addresses, those with the same evidence together, the verdict, the
 probability of one host, and each reason with its log-odds and for how long it
 counts. --probe proves it: it connects to PORT with Multipath TCP, offers the other
-addresses to the connection, and closes it without having sent data.
+addresses to the connection, and closes it without having sent data. --service takes
+the name of a service: the targets of its SRV records are looked up, one host each.
 
 Exit codes: 0 found (and with --probe every address proven), 1 not found, 2 usage,
 3 could not ask, or --probe could not tell.`
@@ -106,6 +107,7 @@ const rootExample = `  mpresolve www.example.net
   mpresolve @192.0.2.53 www.example.net --type MX --type TXT
   mpresolve -f names.txt --short
   mpresolve --explain www.example.net
+  mpresolve --explain --service _sip._tcp.example.net
   mpresolve --probe www.example.net:443
   mpresolve probe-file names.txt
   mpresolve dial www.example.net:443

@@ -35,6 +35,7 @@ type lookupFlags struct {
 	graph   string
 	explain bool
 	probe   bool
+	service bool
 	broker  string
 }
 
@@ -49,6 +50,7 @@ func (f *lookupFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.https, "https", false, "ask for HTTPS records too")
 	flags.BoolVarP(&f.explain, "explain", "e", false, "show what speaks for and against each two addresses being one host; asks for HTTPS records and reverse names too")
 	flags.BoolVarP(&f.probe, "probe", "p", false, "prove which addresses are one host by joining them; wants NAME:PORT")
+	flags.BoolVar(&f.service, "service", false, "look up services, _SERVICE._PROTO.NAME: the targets of their SRV records, each a host of its own")
 	f.registerBroker(cmd)
 }
 
@@ -189,7 +191,10 @@ func hintOf(err error) string {
 
 // lookupCode is the exit code for a failed look-up.
 func lookupCode(err error) int {
+	var exit *exitError
 	switch {
+	case errors.As(err, &exit):
+		return exit.code
 	case errors.Is(err, resolver.ErrNotFound), errors.Is(err, resolver.ErrFiltered):
 		return exitNotFound
 	case errors.Is(err, resolver.ErrBadName), errors.Is(err, resolver.ErrBadType), errors.Is(err, resolver.ErrBadServer), errors.Is(err, resolver.ErrBadPrefix):
@@ -220,13 +225,13 @@ func (a *app) targets(f *lookupFlags, args []string) ([]target, error) {
 		targets = append(targets, t)
 	}
 	if f.file != "" {
-		more, err := a.readTargets(f.file, f.probe)
+		more, err := a.readTargets(f.file, f.probe && !f.service)
 		if err != nil {
 			return nil, err
 		}
 		targets = append(targets, more...)
 	}
-	if i := slices.IndexFunc(targets, func(t target) bool { return t.port == 0 }); f.probe && i >= 0 {
+	if i := slices.IndexFunc(targets, func(t target) bool { return t.port == 0 }); f.probe && !f.service && i >= 0 {
 		return nil, &exitError{code: exitUsage, err: fmt.Errorf("--probe %q: no port to connect to", targets[i].name), hint: "try: mpresolve --probe " + targets[i].name + ":443"}
 	}
 	if len(targets) == 0 {

@@ -45,6 +45,11 @@ func TestScripts(t *testing.T) {
 // script is the DNS of the tests.
 func script() dnstest.Script {
 	zone := dnstest.Zone(append(poolRecords(),
+		"_sip._tcp.example.net. 60 IN SRV 10 5 5060 sip1.example.net.", "_sip._tcp.example.net. 60 IN SRV 20 0 5060 sip2.example.net.",
+		"sip1.example.net. 60 IN A 192.0.2.81", "sip1.example.net. 60 IN AAAA 2001:db8:8::1",
+		"sip2.example.net. 60 IN A 198.51.100.82", "sip2.example.net. 60 IN AAAA 2001:db8:9::2",
+		"_im._tcp.example.net. 60 IN SRV 1 0 5222 sip1.example.net.", "_im._tcp.example.net. 60 IN SRV 1 0 5223 sip2.example.net.",
+		"_off._tcp.example.net. 60 IN SRV 0 0 0 .",
 		"www.example.net. 300 IN CNAME lb.example.net.",
 		"lb.example.net. 287 IN AAAA 2001:db8:1::10",
 		"lb.example.net. 287 IN AAAA 2001:db8:2::10",

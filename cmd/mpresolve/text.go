@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -73,8 +74,8 @@ func writeQueries(w io.Writer, view lookupView, st style) {
 	}
 	for _, q := range view.Queries {
 		line := fmt.Sprintf("  %-5s %-*s  %*s  %s %s", q.Type, result, queryResult(q), took, queryTime(q), q.Protocol, q.Server)
-		if len(q.Chain) > 0 {
-			line += "  " + strings.TrimSuffix(view.Name, ".") + " -> " + strings.Join(trimDots(q.Chain), " -> ")
+		if name := cmp.Or(q.Target, view.Name); len(q.Chain) > 0 || q.Target != "" {
+			line += "  " + strings.Join(trimDots(append([]string{name}, q.Chain...)), " -> ")
 		}
 		line = strings.TrimRight(line, " ")
 		if q.Status != "ok" && q.Status != "no records" {

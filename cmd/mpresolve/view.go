@@ -57,7 +57,8 @@ type droppedView struct {
 // queryView is what was asked for one family, of whom, and what came back.
 type queryView struct {
 	Type          string   `json:"type"`
-	Status        string   `json:"status"` // ok, or the failure in words
+	Target        string   `json:"target,omitempty"` // of the service, with --service
+	Status        string   `json:"status"`           // ok, or the failure in words
 	Addresses     []string `json:"addresses"`
 	Services      []string `json:"services,omitempty"`
 	Chain         []string `json:"chain,omitempty"`
@@ -89,7 +90,7 @@ type recordView struct {
 // also when it failed.
 func lookupOne(ctx context.Context, r *resolver.Resolver, t target, f *lookupFlags) (lookupView, error) {
 	start := time.Now()
-	answer, err := r.Lookup(ctx, t.name)
+	answer, err := f.lookUp(ctx, r, &t)
 	elapsed := time.Since(start)
 	var probed *probeView
 	if err == nil && f.probe {
@@ -118,6 +119,22 @@ func lookupOne(ctx context.Context, r *resolver.Resolver, t target, f *lookupFla
 		view.Hint = hintOf(err)
 	}
 	return view, err
+}
+
+// lookUp asks for a name, or for a service, whose port becomes the target's unless
+// that has one.
+func (f *lookupFlags) lookUp(ctx context.Context, r *resolver.Resolver, t *target) (*resolver.Answer, error) {
+	if !f.service {
+		return r.Lookup(ctx, t.name)
+	}
+	answer, err := r.LookupService(ctx, t.name)
+	if err == nil && t.port == 0 {
+		t.port = answer.Record.At(0).Port()
+		if t.port == 0 && f.probe {
+			err = &exitError{code: exitUsage, err: fmt.Errorf("--probe %q: the targets of the service have different ports", t.name), hint: "name one: mpresolve --service --probe " + t.name + ":PORT"}
+		}
+	}
+	return answer, err
 }
 
 func lookupRecords(ctx context.Context, r *resolver.Resolver, name, typ string) (recordsView, error) {
@@ -154,13 +171,17 @@ func newLookupView(t target, answer *resolver.Answer, now time.Time) lookupView 
 		view.Addresses = append(view.Addresses, addressView{endpointText(ep), why})
 	}
 	for _, h := range answer.Hosts() {
-		view.Hosts = append(view.Hosts, hostView{addressTexts(h.Addrs), h.Verdict, h.Why})
+		view.Hosts = append(view.Hosts, hostView{addressTexts(h.Addrs.WithPort(0)), h.Verdict, h.Why})
 	}
 	for _, d := range answer.Dropped {
 		view.Dropped = append(view.Dropped, droppedView{d.Addr.String(), d.Why})
 	}
-	for _, family := range answer.Families {
-		view.Queries = append(view.Queries, newQueryView(family))
+	for i, family := range answer.Families {
+		q := newQueryView(family)
+		if i > 0 && answer.Families[0].Type == "SRV" {
+			q.Target = family.Name
+		}
+		view.Queries = append(view.Queries, q)
 	}
 	if octets, err := (mpaddr.Codec{}).Append(nil, view.set); err == nil {
 		view.Record = hex.EncodeToString(octets)
@@ -186,11 +207,14 @@ func newQueryView(f resolver.FamilyResult) queryView {
 	return view
 }
 
-// serviceText is an HTTPS record in few words.
+// serviceText is an HTTPS or SRV record in few words.
 func serviceText(s resolver.Service) string {
 	text := fmt.Sprintf("%d %s", s.Priority, s.Target)
 	if len(s.ALPN) > 0 {
 		text += " alpn=" + strings.Join(s.ALPN, ",")
+	}
+	if s.Weight != 0 {
+		text += fmt.Sprintf(" weight=%d", s.Weight)
 	}
 	if s.Port != 0 {
 		text += fmt.Sprintf(" port=%d", s.Port)
