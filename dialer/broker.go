@@ -10,7 +10,8 @@ import (
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 )
 
-// BrokerOff is the [Dialer].Broker with which no broker is asked.
+// BrokerOff is the [Dialer].Broker, and [ListenConfig].Broker, with which no broker
+// is asked.
 const BrokerOff = "off"
 
 // minReattach and maxReattach bound the pauses before a broker that is gone is
@@ -27,15 +28,16 @@ const brokerTimeout = 500 * time.Millisecond
 // attachFunc makes the broker's path manager of one connection.
 type attachFunc func(ctx context.Context) (mptcp.PathManager, error)
 
-// brokerPath returns the broker's socket, "" when none is to be asked.
-func (d *Dialer) brokerPath() string {
-	switch d.Broker {
+// brokerSocket returns the broker's socket by a Broker setting, "" when none is to be
+// asked.
+func brokerSocket(setting string) string {
+	switch setting {
 	case "":
 		return broker.DefaultPath
 	case BrokerOff:
 		return ""
 	}
-	return d.Broker
+	return setting
 }
 
 // attacher returns how c gets a path manager from the broker, nil when none is

@@ -61,7 +61,7 @@ func (d *Dialer) newConn(t target, s *stream, look *lookup, log []Attempt, begin
 	c.subflows = &subflows{
 		wire: c, token: c.id, first: c.remote, began: addrPortOf(s.LocalAddr()), key: t.key(),
 		monitors: &d.monitors, created: &d.created, announced: d.Announced, unknown: d.Unknown, policy: d.Paths, use: d.Use, local: newLocalRule(d.Local, d.LocalInterfaces),
-		memory: d.memory, managers: &d.managers, attach: c.attacher(d.brokerPath()), late: look, probe: d.probeHost,
+		memory: d.memory, managers: &d.managers, attach: c.attacher(brokerSocket(d.Broker)), late: look, probe: d.probeHost,
 		joiner: joiner{
 			port: c.remote.Port(), max: d.maxSubflows(), timeout: d.joinTimeout(),
 			ipv4Only: s.ipv4Only(), probe: d.Probe,

@@ -55,6 +55,12 @@ type ListenConfig struct {
 	// reach of own, that is no loopback or private one unless own is such a
 	// one, and nothing link-local.
 	Announce func(own, further netip.Addr) bool
+	// Broker is the socket of the broker that announces where this process may not:
+	// "" is the daemon's, BrokerOff none. It has rules of its own for what it
+	// announces, and takes on connections for which there is a further address when
+	// they are accepted; those follow the listener's later changes. A broker that is
+	// absent, slow or dies costs the announcements only.
+	Broker string
 }
 
 // Listen listens on all addresses of set at once
@@ -68,7 +74,7 @@ type ListenConfig struct {
 func (lc *ListenConfig) Listen(ctx context.Context, set mpaddr.Addr) (*Listener, error) {
 	l := &Listener{
 		config: *lc, queue: make(chan listenAccepted), done: make(chan struct{}),
-		announcer: newListenAnnouncer(lc.Announce, lc.managerOpener()),
+		announcer: newListenAnnouncer(lc.Announce, lc.managerOpener()).askBroker(brokerSocket(lc.Broker)),
 	}
 	if _, err := l.rebind(ctx, set); err != nil {
 		l.announcer.close()
@@ -83,7 +89,8 @@ func (lc *ListenConfig) Listen(ctx context.Context, set mpaddr.Addr) (*Listener,
 // Each socket has a goroutine that holds at most one accepted connection for
 // Accept; the others wait in the kernel's queue of their address, which
 // net.core.somaxconn bounds. One more goroutine follows the connections' events
-// where the process may use the path manager.
+// where the process may use the path manager; without it, one for each connection
+// that the broker keeps informed.
 type Listener struct {
 	config    ListenConfig
 	announcer *listenAnnouncer

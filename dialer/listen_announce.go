@@ -21,12 +21,16 @@ const maxListenAnnounced = 8
 // looks for listeners of the event group in all network namespaces of the
 // machine: genl_has_listeners.)
 //
-// Without a path manager all of its methods do nothing.
+// Without a path manager of this process's own, the broker announces where there is
+// one; else all of its methods do nothing.
 type listenAnnouncer struct {
 	allow  func(own, further netip.Addr) bool
 	pm     mptcp.PathManager // nil: failure says why
 	events *mptcp.Subscription
 	group  sync.WaitGroup // the goroutine
+
+	brokers    *listenBrokers // nil: the broker is not asked
+	brokerPath string
 
 	mu      sync.Mutex // guards all below; held during commands
 	failure error      // why nothing can be announced
@@ -90,6 +94,9 @@ func listenReach(own, further netip.Addr) bool {
 // close ends the goroutine and returns when it has ended. What was announced
 // stays.
 func (a *listenAnnouncer) close() {
+	if a.brokers != nil {
+		a.brokers.close()
+	}
 	if a.pm == nil {
 		return
 	}
@@ -155,6 +162,9 @@ func (a *listenAnnouncer) add(token uint32, own netip.AddrPort, c listenWire) {
 
 // announce tells a followed connection of the further addresses.
 func (a *listenAnnouncer) announce(c *Conn) {
+	if a.brokers != nil && c != nil && c.id != 0 {
+		a.brokers.bring(c.id, addrPortOf(c.TCPConn.LocalAddr()), c, c.attacher(a.brokerPath))
+	}
 	if a.pm == nil || c == nil {
 		return
 	}
@@ -168,7 +178,7 @@ func (a *listenAnnouncer) announce(c *Conn) {
 // update takes in what the listener is bound to now, and brings all connections
 // up to date.
 func (a *listenAnnouncer) update(sockets []*listenSocket, bound mpaddr.Addr) {
-	if a.pm == nil {
+	if a.pm == nil && a.brokers == nil {
 		return
 	}
 	var binds []listenBind
@@ -176,6 +186,9 @@ func (a *listenAnnouncer) update(sockets []*listenSocket, bound mpaddr.Addr) {
 		binds = append(binds, s.listenBind)
 	}
 	a.set(binds, listenFurther(bound, listenMachineAddrs()))
+	if a.brokers != nil {
+		a.brokers.wake()
+	}
 }
 
 // set is update with the addresses that the sockets can be reached at.
@@ -348,4 +361,7 @@ func (a *listenAnnouncer) report(r *ListenReport) {
 	r.Connections = len(a.conns)
 	r.Announced, r.Withdrawn = a.stats.Announced, a.stats.Withdrawn
 	r.Failed, r.LastError = a.stats.Failed, a.stats.LastError
+	if a.brokers != nil {
+		a.brokers.report(r)
+	}
 }

@@ -95,12 +95,12 @@ type ListenReport struct {
 	// take Multipath TCP.
 	Fallback string
 	// Manager says who announces further addresses to the peers: "direct" (this
-	// process), "kernel" (the kernel's own path manager, those configured as
+	// process), "broker" (for this process, see ListenConfig.Broker), "kernel" (the kernel's own path manager, those configured as
 	// signal endpoints), or "none".
 	Manager string
 	// Why says in a sentence why it is that Manager.
 	Why string
-	// Further are the addresses that this process announces to a connection
+	// Further are the addresses that this process, or the broker for it, announces to a connection
 	// that begins with another one, as far as ListenConfig.Announce allows. For
 	// a wildcard it is this machine's addresses at the time of the last bind.
 	Further mpaddr.Addr
@@ -116,6 +116,7 @@ type ListenReport struct {
 // The sentences of ListenReport.Why.
 const (
 	whyListenDirect = "this process has CAP_NET_ADMIN, and the userspace path manager is selected: each connection is told of the further addresses"
+	whyListenBroker = whyNotAllowed + "; the broker tells each connection of the further addresses"
 	whyListenKernel = "the kernel's own path manager is selected (net.mptcp.path_manager=kernel): it announces the signal endpoints that it was given (ip mptcp endpoint add ADDRESS signal)"
 	whyListenDeaf   = whyNotAllowed + ", and the userspace path manager is selected (net.mptcp.path_manager=userspace): nothing is announced, and joins are accepted only while some process of this machine follows path manager events"
 )
@@ -152,6 +153,8 @@ func (a *listenAnnouncer) manager() (manager, why string) {
 	manager, why = managerNow(whyListenDirect)
 	failure := a.broken()
 	switch {
+	case why == whyNobody && a.brokers != nil:
+		return a.brokers.manager()
 	case why == whyNobody:
 		return managerNone, whyListenDeaf
 	case manager == managerKernel:
