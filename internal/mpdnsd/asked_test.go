@@ -85,6 +85,27 @@ func TestForwardOfASpecialName(t *testing.T) {
 	}
 }
 
+// TestHomeIsTheNetworks: home.arpa is asked of the servers of resolv.conf and of
+// those of a [[forward]], not of others.
+func TestHomeIsTheNetworks(t *testing.T) {
+	home, err := dnswire.ParseName("home.arpa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c config.Config
+	if !slices.Contains(elsewhere(&c), home) {
+		t.Error("not asked of the network's servers")
+	}
+	c.Upstream.Servers = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}
+	if slices.Contains(elsewhere(&c), home) {
+		t.Error("asked of servers elsewhere")
+	}
+	c.Forwards = []config.Forward{{Zone: home}}
+	if !slices.Contains(elsewhere(&c), home) {
+		t.Error("not asked of the [[forward]]")
+	}
+}
+
 // TestCacheStatsOfARunningDaemon: each question is one hit or one miss, by the
 // cache's count as by that of the transports, whatever is looked up for its answer.
 func TestCacheStatsOfARunningDaemon(t *testing.T) {

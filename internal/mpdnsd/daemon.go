@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnscache"
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/config"
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/server"
 	"github.com/af-multipath/mpresolve/internal/sysconf"
@@ -208,7 +209,7 @@ func (d *daemon) source(set *setup) *server.Source {
 	s := &server.Source{
 		Zones:    set.zones,
 		Special:  c.SpecialNames,
-		Forwards: c.ForwardZones(),
+		Forwards: elsewhere(c),
 		Cache:    d.cache,
 		// The cache stands within what is coalesced: a question that comes while
 		// the reply to another like it is put there would else be asked again.
@@ -227,6 +228,18 @@ func (d *daemon) source(set *setup) *server.Source {
 		s.Hosts = d.hosts(c.Hosts.File)
 	}
 	return s
+}
+
+// elsewhere are the zones that have servers of their own, so that special names in
+// them are asked. home.arpa is the network's (RFC 8375), and so are the servers of
+// resolv.conf.
+func elsewhere(c *config.Config) []dnswire.Name {
+	zones := c.ForwardZones()
+	if len(c.Upstream.Servers) == 0 {
+		home, _ := dnswire.ParseName("home.arpa") // it is one
+		zones = append(zones, home)
+	}
+	return zones
 }
 
 // hosts is the hosts file's content as of a time.

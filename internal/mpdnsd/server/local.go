@@ -155,14 +155,15 @@ func localhost(name string, t dnswire.Type) zone.Reply {
 }
 
 // special answers for the other names that are not the global DNS's: invalid
-// and test (RFC 6761 sections 6.2, 6.4), onion (RFC 7686), and the reverse
-// names of loopback and private addresses (RFC 6761 section 6.1, RFC 6303).
+// and test (RFC 6761 sections 6.2, 6.4), onion (RFC 7686), alt (RFC 9476),
+// home.arpa (RFC 8375 section 4), and the reverse names of loopback, private and
+// documentation addresses (RFC 6761 section 6.1, RFC 6303, RFC 7793).
 // The names exist as far as they are the ends themselves or have a zone with
 // servers of its own below them; what is in such a zone is for these servers.
 // name is q's in presentation form.
 func (s *Source) special(q dnswire.Question, name string) (r zone.Reply, ok bool) {
 	switch topOf(name) {
-	case "invalid.", "test.", "onion.", "arpa.":
+	case "invalid.", "test.", "onion.", "alt.", "arpa.":
 	default: // nearly all names
 		return r, false
 	}
@@ -208,13 +209,18 @@ func specialTop(name string) string {
 // notGlobal lists the tops of the names that special knows.
 func notGlobal() []string {
 	tops := []string{
-		"invalid.", "test.", "onion.",
+		"invalid.", "test.", "onion.", "alt.", "home.arpa.",
 		"10.in-addr.arpa.", "168.192.in-addr.arpa.", "127.in-addr.arpa.", "254.169.in-addr.arpa.", "0.in-addr.arpa.",
-		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
+		"2.0.192.in-addr.arpa.", "100.51.198.in-addr.arpa.", "113.0.203.in-addr.arpa.", "255.255.255.255.in-addr.arpa.",
+		"0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
+		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa.",
 		"d.f.ip6.arpa.", "8.e.f.ip6.arpa.", "9.e.f.ip6.arpa.", "a.e.f.ip6.arpa.", "b.e.f.ip6.arpa.",
 	}
 	for i := 16; i <= 31; i++ {
 		tops = append(tops, strconv.Itoa(i)+".172.in-addr.arpa.")
+	}
+	for i := 64; i <= 127; i++ {
+		tops = append(tops, strconv.Itoa(i)+".100.in-addr.arpa.")
 	}
 	return tops
 }
