@@ -97,7 +97,6 @@ type Stats struct {
 	Entries   int
 	Octets    int64 // memory held: segments and tables, used or not
 	Hits      uint64
-	Stale     uint64 // given after their expiry, by GetStale
 	Misses    uint64
 	Evictions uint64 // unexpired entries given up for room
 }

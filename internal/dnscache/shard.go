@@ -21,7 +21,7 @@ type shard struct {
 	small queue
 	main  queue
 
-	hits, stale, misses, evictions uint64
+	hits, misses, evictions uint64
 
 	_ [64]byte // keeps the next shard's lock off this one's cache lines
 }
@@ -78,7 +78,6 @@ func (s *shard) get(dst, key []byte, tag uint32, now int64, stale bool) ([]byte,
 		return e.appendTo(dst, uint32(age/1000)), info, true
 	}
 	if stale && e.stale(age, s.maxStale) {
-		s.stale++
 		e.touch()
 		info := e.info(age)
 		info.Stale = true
@@ -163,7 +162,6 @@ func (s *shard) addStats(sum *Stats) {
 	sum.Entries += s.index.count
 	sum.Octets += s.store.octets() + int64(len(s.index.slots)*slotOctets+len(s.ghost)*ghostOctets)
 	sum.Hits += s.hits
-	sum.Stale += s.stale
 	sum.Misses += s.misses
 	sum.Evictions += s.evictions
 }

@@ -190,7 +190,7 @@ func (a *admin) Version() control.Version {
 func (a *admin) Stats(ctx context.Context) (s control.Stats, err error) {
 	s = control.Stats{Version: a.Version(), Started: a.started, UptimeMS: time.Since(a.started).Milliseconds(), Process: processFigures()}
 	return s, a.do(ctx, func() {
-		c := a.d.cache.Stats()
+		c, q := a.d.cache.Stats(), a.d.server.Stats()
 		s.Answered = a.answered.Load()
 		s.Listeners = a.d.addresses()
 		s.Zones = len(a.d.setup.zones.All())
@@ -198,9 +198,8 @@ func (a *admin) Stats(ctx context.Context) (s control.Stats, err error) {
 		s.Routes = a.d.forwards.routes()
 		s.Cache = control.Cache{
 			Entries: c.Entries, Octets: c.Octets, MaxOctets: a.d.setup.cacheOctets(),
-			Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions, Stale: c.Stale,
+			Hits: c.Hits, Misses: c.Misses, Evictions: c.Evictions, Stale: q.UDP.Stale + q.TCP.Stale,
 		}
-		q := a.d.server.Stats()
 		s.UDP, s.TCP = transport(&q.UDP), transport(&q.TCP)
 		s.Clients = control.Clients{TCPConnections: q.TCPConnections, TCPRefused: q.TCPRefused, Working: q.Working, Unsent: q.Unsent}
 	})
