@@ -15,7 +15,7 @@ import (
 func FuzzHandler(f *testing.F) {
 	seeds := []string{
 		"GET /stats HTTP/1.1\r\nHost: mpdnsd\r\n\r\n", "GET /version HTTP/1.0\r\n\r\n",
-		"GET /lookup?name=www.example HTTP/1.0\r\n\r\n", "GET /lookup?name=%00 HTTP/1.0\r\n\r\n", "GET /verdicts HTTP/1.0\r\n\r\n", "GET /verdicts?name=%ff HTTP/1.0\r\n\r\n",
+		"GET /lookup?name=www.example HTTP/1.0\r\n\r\n", "GET /lookup?name=%00 HTTP/1.0\r\n\r\n", "GET /verdicts HTTP/1.0\r\n\r\n", "GET /verdicts?name=%ff HTTP/1.0\r\n\r\n", "GET /verdicts?name=_ HTTP/1.0\r\n\r\n",
 		"POST /flush?all=1 HTTP/1.0\r\n\r\n", "POST /flush?zone=.&name=a HTTP/1.0\r\n\r\n", "POST /reload HTTP/1.0\r\n\r\n",
 	}
 	for _, s := range seeds {

@@ -16,7 +16,7 @@ var fakeVerdicts = Verdicts{Verdicts: []Verdict{
 
 func (f *fake) Verdicts(_ context.Context, name string) (Verdicts, error) {
 	if name != "" && name != "www.example:443" {
-		return Verdicts{}, errors.New("another name")
+		return Verdicts{}, f.err
 	}
 	return fakeVerdicts, f.err
 }
