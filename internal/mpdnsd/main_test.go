@@ -45,6 +45,7 @@ func (l leakFree) Run() int {
 func TestMain(m *testing.M) {
 	testscript.Main(leakFree{m}, map[string]func(){
 		"mpdnsd":      func() { os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr)) },
+		"nameprogram": nameProgramMain,
 		"pathprogram": programMain,
 		"goresolve":   goResolveMain,
 	})

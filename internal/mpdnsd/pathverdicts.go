@@ -46,25 +46,25 @@ func (v *pathVerdicts) Record(f broker.Finding) {
 	v.store.Hint(f.UID, name, f.First, f.Addr, outcome, f.Time)
 }
 
-// LookUp is [broker.Memory].LookUp: a proof stands above a hint. Of an outcome that
-// says nothing of the host, but puts the next try off, the user's programs are told
-// that long. What other machines know is asked for where there is no proof, and told
-// next time.
+// LookUp is [broker.Memory].LookUp: the later of a proof and of what the user's
+// programs say, who may have met that an address has changed hands. Of an outcome that
+// says nothing of the host, but puts the next try off, they are told that long. What
+// other machines know is asked for where there is no proof, and told next time.
 func (v *pathVerdicts) LookUp(name string, first, addr netip.Addr, uid uint32) (broker.Finding, bool) {
 	dialled := name
 	name = verdicts.Name(dialled)
-	if f, ok := lookUpIn(v.store.Memory(), name, first, addr); ok {
-		f.Name, f.Proven = dialled, true
-		return f, true
+	proof, proven := lookUpIn(v.store.Memory(), name, first, addr)
+	if !proven {
+		v.store.Fetch(name, []netip.Addr{first, addr})
 	}
-	v.store.Fetch(name, []netip.Addr{first, addr})
-	m := v.store.Hints(uid)
-	if m == nil {
-		return broker.Finding{}, false
+	if m := v.store.Hints(uid); m != nil {
+		if hint, ok := lookUpIn(m, name, first, addr); ok && (!proven || hint.Time.After(proof.Time)) {
+			hint.Name, hint.UID = dialled, uid
+			return hint, true
+		}
 	}
-	f, ok := lookUpIn(m, name, first, addr)
-	f.Name, f.UID = dialled, uid
-	return f, ok
+	proof.Name, proof.Proven = dialled, proven
+	return proof, proven
 }
 
 // lookUpIn asks one memory: a verdict comes before an outcome that has none and puts

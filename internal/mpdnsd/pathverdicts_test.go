@@ -12,8 +12,7 @@ import (
 	"github.com/af-multipath/mpresolve/internal/mpdnsd/verdicts"
 )
 
-// TestPathVerdicts: a proof is everybody's and stands above hints, which are
-// their user's.
+// TestPathVerdicts: a proof is everybody's, a hint its user's; the later one is told.
 func TestPathVerdicts(t *testing.T) {
 	store, err := verdicts.Open(verdicts.Config{})
 	if err != nil {
@@ -47,6 +46,11 @@ func TestPathVerdicts(t *testing.T) {
 	want(1, third, broker.Refused, false) // the announcement has expired
 	record(1, third, broker.Announced, true, now)
 	want(9, third, broker.Announced, true)
+	record(3, addr, broker.Refused, false, now.Add(time.Second))
+	want(3, addr, broker.Refused, false) // the address may have changed hands
+	want(1, addr, broker.LimitReached, true)
+	record(1, addr, broker.Joined, true, now.Add(2*time.Second))
+	want(3, addr, broker.Joined, true)
 }
 
 // TestVerdictNames: a client's spelling of a name, with a port or without, is the same

@@ -1,92 +1,275 @@
 package mpdnsd
 
 import (
-	"fmt"
+	"encoding/json"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/internal/broker"
+	"github.com/af-multipath/mpresolve/internal/dnstest"
+	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/testlab"
+	"github.com/af-multipath/mpresolve/internal/testlab/labtest"
 )
 
-// otherServer is the address of another host that speaks MPTCP at the same port.
-const otherServer = "10.1.9.2"
+// The two hosts of a name, of which nothing in DNS says which address is whose. The
+// client's order begins with one6, whose prefix is nearest to its own.
+var (
+	one4   = netip.MustParseAddr("192.0.2.17")
+	one6   = netip.MustParseAddr("2001:db8:11::ab")
+	other4 = netip.MustParseAddr("198.51.100.40")
+	other6 = netip.MustParseAddr("2001:db8:21::c3")
+	new4   = netip.MustParseAddr("192.0.2.201") // what one has when other has one4
+)
 
-// other adds the other host.
-func (w *world) other() {
-	w.t.Helper()
-	h, err := w.lab.AddHost("other", testlab.LinkSpec{Delay: labDelay, Addrs: []netip.Prefix{netip.MustParsePrefix(otherServer + "/24")}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	l, err := h.Listen("tcp", fmt.Sprintf(":%d", w.port))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { _ = l.Close() })
-	if _, ok := l.(*net.TCPListener); !ok {
-		w.t.Fatalf("listener %T", l)
-	}
+const (
+	twoName = "www.two.example"
+	twoPort = 7000
+)
+
+// twoHosts is a name with two hosts of two addresses each, and a daemon that is asked
+// for it.
+type twoHosts struct {
+	t          *testing.T
+	probe      bool
+	records    atomic.Pointer[[]netip.Addr]
+	lab        *testlab.Lab
+	one, other *counting
+	world      *world // for its daemon
+	command    func() *exec.Cmd
+	state      string
+	daemon     *labDaemon
 }
 
-// dial has a program of its own connect to both addresses of the server and that of
-// the other host, and returns how many joins went to the other host.
-func (w *world) dial() (wasted int) {
-	w.t.Helper()
-	w.lab.ResetSYNs()
-	p := w.program("", server1, server2, otherServer)
-	s := p.state()
-	p.finish()
-	if s.Verdicts[server2] != dialer.Joined || len(s.Verdicts) != 2 {
-		w.t.Errorf("the program's joins: %v", s.Verdicts)
-	}
-	for _, syn := range w.lab.SYNs() {
-		if syn.Dst.Addr().String() == otherServer {
-			if syn.Kind != testlab.Join {
-				w.t.Errorf("the other host was sent %v", syn)
-			}
-			wasted++
+// inTwoHosts runs f in a lab, with a daemon that has not run before.
+func inTwoHosts(t *testing.T, probe bool, f func(w *twoHosts)) {
+	labtest.Run(t, func(t *testing.T) {
+		if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+			t.Fatalf("mount: %v", err)
 		}
-	}
-	return wasted
-}
-
-// TestVerdictsLast: of two hosts the first program learns which is which, at the cost
-// of a join that the other host refuses. Programs after it send none, nor after the
-// daemon was restarted.
-func TestVerdictsLast(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.other()
 		if err := os.Mkdir(filepath.Dir(broker.DefaultPath), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		config := w.configuration("manager = \"userspace\"\n")
-		state := filepath.Dir(config)
-		daemon := func() *labDaemon {
-			cmd := exec.Command("mpdnsd", append(slices.Clone(daemonArgs), "--config", config)...)
-			cmd.Env = append(os.Environ(), stateEnv+"="+state+":/nowhere")
-			return w.start(cmd)
+		w := &twoHosts{t: t, probe: probe, world: &world{t: t}}
+		w.build([]netip.Addr{one4, one6}, []netip.Addr{other4, other6})
+		up := dnstest.Start(t, func(q dnstest.Query) dnstest.Action { return zoneOf(*w.records.Load())(q) })
+		config := w.world.configuration("manager = \"userspace\"\n")
+		w.state = filepath.Dir(config)
+		w.command = func() *exec.Cmd {
+			cmd := exec.Command("mpdnsd", "--listen", nameDNS, "--upstream", up.Addr(), "--config", config)
+			cmd.Env = append(os.Environ(), stateEnv+"="+w.state+":/nowhere")
+			return cmd
 		}
-		d := daemon()
-		d.logs(`verdicts file: none yet.*` + filepath.Join(state, "verdicts"))
-		if n := w.dial(); n != 1 {
-			t.Errorf("the first program sent the other host %d joins, want the one that tells", n)
-		}
-		if n := w.dial(); n != 0 {
-			t.Errorf("the second program sent the other host %d joins", n)
-		}
-		d.stop()
-		d = daemon()
-		d.logs(`verdicts file: read.* pairs=1 users=1`)
-		if n := w.dial(); n != 0 {
-			t.Errorf("after a restart the other host was sent %d joins", n)
-		}
-		d.stop()
+		w.daemon = w.world.start(w.command())
+		f(w)
+		w.daemon.stop()
 	})
+}
+
+// zoneOf is a server's answers where twoName has these addresses.
+func zoneOf(addrs []netip.Addr) dnstest.Script {
+	var records []string
+	for _, a := range addrs {
+		kind := " 60 IN AAAA "
+		if a.Is4() {
+			kind = " 60 IN A "
+		}
+		records = append(records, twoName+"."+kind+a.String())
+	}
+	return dnstest.Zone(records...)
+}
+
+// build makes the two hosts, in place of those before, and has DNS say so.
+func (w *twoHosts) build(one, other []netip.Addr) {
+	w.t.Helper()
+	if w.lab != nil {
+		w.one.close()
+		w.other.close()
+		if err := w.lab.Close(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.lab = labtest.New(w.t, testlab.Options{})
+	client := testlab.LinkSpec{Delay: labDelay, Addrs: []netip.Prefix{netip.MustParsePrefix("203.0.113.2/24"), netip.MustParsePrefix("2001:db8:1::2/64")}}
+	if _, err := w.lab.AddClientLink(client); err != nil {
+		w.t.Fatal(err)
+	}
+	w.one, w.other = w.host("one", one), w.host("other", other)
+	records := slices.Concat(one, other)
+	w.records.Store(&records)
+}
+
+// host makes a host that returns what it is sent, and counts it.
+func (w *twoHosts) host(name string, addrs []netip.Addr) *counting {
+	w.t.Helper()
+	spec := testlab.LinkSpec{Delay: labDelay}
+	for _, a := range addrs {
+		spec.Addrs = append(spec.Addrs, netip.PrefixFrom(a, map[bool]int{true: 24, false: 64}[a.Is4()]))
+	}
+	h, err := w.lab.AddHost(name, spec)
+	if err == nil {
+		err = h.Do(func() error { return mptcp.SetLimits(mptcp.Limits{Subflows: 8, AddAddrAccepted: 8}) })
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ln, err := h.Listen("tcp", net.JoinHostPort("", strconv.Itoa(twoPort)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := &counting{ln: ln, addrs: addrs}
+	c.serving.Go(c.accept)
+	w.t.Cleanup(c.close)
+	return c
+}
+
+// counting is a server that returns what it is sent.
+type counting struct {
+	ln      net.Listener
+	addrs   []netip.Addr
+	serving sync.WaitGroup
+	octets  atomic.Int64
+}
+
+// accept is a goroutine.
+func (c *counting) accept() {
+	for {
+		conn, err := c.ln.Accept()
+		if err != nil {
+			return
+		}
+		c.serving.Go(func() {
+			n, _ := io.Copy(conn, conn) // the client sees what fails
+			c.octets.Add(n)
+			_ = conn.Close()
+		})
+	}
+}
+
+// close returns when the clients' connections have ended.
+func (c *counting) close() {
+	_ = c.ln.Close()
+	c.serving.Wait()
+}
+
+// restart ends the daemon in order and starts it again.
+func (w *twoHosts) restart() {
+	w.t.Helper()
+	w.daemon.stop()
+	w.daemon = w.world.start(w.command())
+}
+
+// dial has a program of its own dial the name, which reaches the first host, and
+// returns its report and how many joins the other host was sent: not as the dialer
+// counts them, but as they crossed the network.
+func (w *twoHosts) dial() (r nameReport, wasted int) {
+	w.t.Helper()
+	w.lab.ResetSYNs()
+	before := w.one.octets.Load()
+	w.run(&r)
+	for _, syn := range w.lab.SYNs() {
+		switch {
+		case !slices.Contains(w.other.addrs, syn.Dst.Addr()):
+		case syn.Kind == testlab.Join:
+			wasted++
+		case syn.Kind != testlab.Capable || !w.probe:
+			w.t.Errorf("the other host was sent %v", syn)
+		}
+	}
+	if r.First != one6 || r.Manager != "broker" || r.Wasted != wasted {
+		w.t.Errorf("%d joins to the other host, reported: %+v", wasted, r)
+	}
+	if n := w.other.octets.Load(); n != 0 {
+		w.t.Errorf("the other host has seen %d octets", n)
+	}
+	for w.one.octets.Load() == before { // the connection's end is on its way
+		time.Sleep(time.Millisecond)
+	}
+	return r, wasted
+}
+
+// run has a program without privilege dial the name.
+func (w *twoHosts) run(r *nameReport) {
+	w.t.Helper()
+	args := []string{net.JoinHostPort(twoName, strconv.Itoa(twoPort))}
+	if w.probe {
+		args = append(args, "probe")
+	}
+	cmd := exec.Command("nameprogram", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := testlab.WithoutNetAdmin(cmd.Start); err != nil {
+		w.t.Fatal(err)
+	}
+	decoding := json.NewDecoder(out).Decode(r)
+	if err := cmd.Wait(); err != nil || decoding != nil {
+		w.t.Fatalf("the program: %v, its report: %v", err, decoding)
+	}
+}
+
+// TestVerdictsLast is what a name of two hosts of two addresses each, in both
+// families, costs. The first program to dial it learns which address is whose, by a
+// join to each of the other host's. Programs after it send that host none, nor after
+// the daemon was restarted. When addresses have changed hands, what was proven costs
+// one more. No octet of data goes to the other host.
+func TestVerdictsLast(t *testing.T) {
+	for name, probe := range map[string]bool{"as it comes": false, "probing": true} {
+		t.Run(name, func(t *testing.T) {
+			inTwoHosts(t, probe, func(w *twoHosts) { w.last() })
+		})
+	}
+}
+
+func (w *twoHosts) last() {
+	w.daemon.logs(`verdicts file: none yet.*` + filepath.Join(w.state, "verdicts"))
+	r, wasted := w.dial()
+	if wasted != len(w.other.addrs) || r.Missed != 0 || r.Verdicts[one4] != dialer.Joined {
+		w.t.Errorf("first program: %d joins to the other host, %+v", wasted, r)
+	}
+	for a, believed := range r.Believed {
+		if believed != "unknown" {
+			w.t.Errorf("first program: %v is believed to be %s", a, believed)
+		}
+	}
+	w.knows("second program", one4)
+	w.restart()
+	w.daemon.logs(`verdicts file: read.* pairs=1 users=1`)
+	w.knows("after a restart", one4)
+
+	w.build([]netip.Addr{new4, one6}, []netip.Addr{one4, other6})
+	if out, err := exec.Command("mpdnsd", "ctl", "flush", twoName).CombinedOutput(); err != nil {
+		w.t.Fatalf("%v: %s", err, out)
+	}
+	r, wasted = w.dial()
+	if wasted != 1 || r.Believed[one4] != "same" || r.Verdicts[one4] == dialer.Joined || r.Verdicts[new4] != dialer.Joined {
+		w.t.Errorf("renumbered: %d joins to the other host, %+v", wasted, r)
+	}
+	w.knows("corrected", new4)
+	w.restart()
+	w.knows("corrected, and restarted", new4)
+}
+
+// knows checks that a program joins the first host's further address and sends the
+// other host nothing.
+func (w *twoHosts) knows(what string, further netip.Addr) {
+	w.t.Helper()
+	if r, wasted := w.dial(); wasted != 0 || r.Verdicts[further] != dialer.Joined {
+		w.t.Errorf("%s: %d joins to the other host, %+v", what, wasted, r)
+	}
 }
