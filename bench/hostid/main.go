@@ -1,6 +1,6 @@
 // Command hostid derives the strengths of internal/hostid from the training part
-// of testdata/hosts and measures the judgement on the test part, or on pairs of
-// one's own:
+// of testdata/hosts and measures the judgement on the test part and on the names made
+// in the lab, or on pairs of one's own:
 //
 //	go run ./bench/hostid [-pairs FILE.csv]
 package main
@@ -42,6 +42,9 @@ func run(w io.Writer, file string) error {
 	writeScore(w, "all", &all)
 	fmt.Fprintf(w, "\ntest part, %d names\n", len(test))
 	report(w, test)
+	lab := hosts.Lab()
+	fmt.Fprintf(w, "\nmade in the lab, %d names\n", len(lab))
+	report(w, lab)
 	return nil
 }
 

@@ -36,6 +36,23 @@ func TestTableIsDerived(t *testing.T) {
 	}
 }
 
+// TestLabPart: the same promises for the names of real hosts, which are too few to
+// hold the recall of each kind.
+func TestLabPart(t *testing.T) {
+	cases := hosts.Lab()
+	if len(cases) < 60 {
+		t.Fatalf("only %d names", len(cases))
+	}
+	s, _ := fromDNS(cases)
+	t.Logf("same: precision %.4f, recall %.3f; different: precision %.4f, recall %.3f; %d pairs", s.precisionSame(), s.recallSame(), s.precisionDifferent(), s.recallDifferent(), s.pairs)
+	if s.saidSame == 0 || s.precisionSame() < leastPrecision || s.precisionDifferent() < leastPrecision {
+		t.Errorf("from DNS: %d said to be the same with precision %.4f, different with %.4f", s.saidSame, s.precisionSame(), s.precisionDifferent())
+	}
+	if s := fromTransport(cases); s.precisionSame() < 1 || s.recallSame() < 1 || s.precisionDifferent() < 1 || s.recallDifferent() < 1 {
+		t.Errorf("with joins: %+v", s)
+	}
+}
+
 // The promises, held on the test part. The recalls are what they are: they are
 // held so that a change which lowers them is seen.
 const (
