@@ -90,10 +90,12 @@ func TestInteractive(t *testing.T) {
 		until(t, "the faster path to lead", func() bool {
 			return stateOf(c, client2v6.String()) == StateActive && stateOf(c, client1v6.String()) == StateBackup
 		})
-		begin := time.Now()
-		echo(t, c)
-		if took := time.Since(begin); took > 60*time.Millisecond {
-			t.Errorf("an exchange took %v", took)
-		}
+		// The peer is told over the slower path, so an exchange that begins before
+		// it knows may still come back that way.
+		until(t, "an exchange in less than the slower path's round trip", func() bool {
+			begin := time.Now()
+			echo(t, c)
+			return time.Since(begin) < 60*time.Millisecond
+		})
 	})
 }
