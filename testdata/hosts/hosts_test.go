@@ -146,7 +146,17 @@ func TestReadPairs(t *testing.T) {
 		"h,192.0.2.1,2001:db8::1\nh,192.0.2.1,192.0.2.2\n":                  `line 2: "192.0.2.2" is no IPv6 address`,
 		"h,192.0.2.1,2001:db8::1\nh,2001:db8::1,2001:db8::1\n":              `line 2: "2001:db8::1" is no IPv4 address`,
 		"192.0.2.1,2001:db8::1,1\n192.0.2.1,2001:db8::1,maybe\n":            `line 2: unknown label "maybe"`,
-		"192.0.2.1,2001:db8::1\n":                                           "wrong number of fields",
+		"192.0.2.1,2001:db8::1\n":                                           "line 1: 2 fields, want name,v4,v6 or v4,v6,label",
+		"h,192.0.2.1,2001:db8::1\n\n# a\nh,192.0.2.1\n":                     "line 4: 2 fields",
+		"name,v4,v6\nname,v4,v6\n":                                          `line 2: no address in "name,v4,v6"`,
+		"h,192.0.2.300,2001:db8::1\n":                                       `line 1: "192.0.2.300" is no IPv4 address`,
+		"h,192.0.2.1,::ffff:192.0.2.1\n":                                    `line 1: "::ffff:192.0.2.1" is no IPv6 address`,
+		"h,192.0.2.1,fe80::1%eth0\n":                                        `line 1: "fe80::1%eth0" is no IPv6 address`,
+		"h,192.0.2.1,2001:db8::1\n\"h,192.0.2.1,2001:db8::2\n":              `line 2: extraneous or missing "`,
+		"\ufeff192.0.2.1,2001:db8::1,same\r\n192.0.2.1,2001:db8::2,FALSE":   " true  false",
+		"h,192.0.2.1,2001:db8::1\n" + strings.Repeat("x", 9*MaxLine):        "line 2: longer than 1024 octets",
+		strings.Repeat("x", MaxLine-21) + ",192.0.2.1,2001:db8::1\n":        "line 1: longer than 1024 octets",
+		strings.Repeat("x", MaxLine-22) + ",192.0.2.1,2001:db8::1\r\n":      strings.Repeat("x", MaxLine-22) + " true",
 	} {
 		cases, err := ReadPairs(strings.NewReader(text))
 		var got []string
@@ -154,7 +164,11 @@ func TestReadPairs(t *testing.T) {
 			addrs := c.Addrs()
 			got = append(got, fmt.Sprint(c.Observation.Name, " ", c.Host[addrs[0]] == c.Host[addrs[1]]))
 		}
-		if result := strings.Join(got, " "); err != nil && !strings.Contains(err.Error(), want) || err == nil && result != want {
+		result := strings.Join(got, " ")
+		if err != nil {
+			result = err.Error()
+		}
+		if fails := strings.Contains(want, "line "); fails != (err != nil) || fails && !strings.Contains(result, want) || !fails && result != want {
 			t.Errorf("%q: %q, %v", text, result, err)
 		}
 	}
