@@ -19,11 +19,11 @@ var labList string
 
 // Lab returns the part of the corpus that was made in the lab (lab.csv): names of
 // real hosts in network namespaces, looked up with the resolver, their addresses
-// joined until each host was known. TestLab makes it again.
+// joined until each host was known. A test of bench/hostid makes it again.
 func Lab() []Case {
 	cases, err := ReadLab(strings.NewReader(labList))
 	if err != nil {
-		panic(err) // a test reads the same list
+		panic(err) // the tests of bench/hostid read it
 	}
 	return cases
 }
