@@ -100,7 +100,7 @@ func TestTLSDialPassesOverMuteAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	checkTime(t, "dial", time.Since(begin), 2*testDelay)
+	checkTime(t, "dial", time.Since(begin), 20*testDelay) // not the time-out; two handshakes take long on a busy machine
 	conn, ok := c.NetConn().(*Conn)
 	if !ok {
 		t.Fatalf("the connection below is a %T", c.NetConn())
