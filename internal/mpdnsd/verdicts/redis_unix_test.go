@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -351,6 +352,46 @@ func TestPassword(t *testing.T) {
 	}
 	right, _ := machine(t, strings.Replace(server.url(), "unix://", "unix://:sesame@", 1))
 	connected(t, right)
+}
+
+// aclLine is the user that docs/mpdnsd.md has operators make.
+var aclLine = regexp.MustCompile("`ACL SETUSER (mpdnsd on >PASSWORD [^`]+)`")
+
+// TestDocumentedUser: the user of docs/mpdnsd.md may do all that the daemon does, and
+// nothing to other keys.
+func TestDocumentedUser(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/mpdnsd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := aclLine.FindSubmatch(doc)
+	if m == nil {
+		t.Fatalf("docs/mpdnsd.md has no %v", aclLine)
+	}
+	server := redis(t, append([]string{"--user"}, strings.Fields(string(m[1]))...)...)
+	url := strings.Replace(server.url(), "unix://", "unix://mpdnsd:PASSWORD@", 1)
+	one, log := machine(t, url)
+	other, _ := machine(t, url)
+	connected(t, one)
+	connected(t, other)
+	one.Prove(name, first, second, hostid.Joined, time.Now())
+	one.Prove(name, first, third, hostid.Announced, time.Now())
+	eventually(t, "what was proven", func() bool {
+		other.Recall(t.Context(), name, []netip.Addr{first, second, third})
+		return knows(other, first, second) && knows(other, first, third)
+	})
+	client := *one.shared.current.Load()
+	if err := client.Do(t.Context(), client.B().Ping().Build()).Error(); err != nil {
+		t.Error(err)
+	}
+	for _, c := range []rueidis.Completed{client.B().Set().Key("else").Value("x").Build(), client.B().Flushall().Build()} {
+		if err := client.Do(t.Context(), c).Error(); err == nil || !strings.HasPrefix(err.Error(), "NOPERM") {
+			t.Errorf("%v", err)
+		}
+	}
+	if n := log.count("refused") + log.count("away"); n != 0 {
+		t.Errorf("log: %v", &log.all)
+	}
 }
 
 // TestTLS: over rediss:// a server is spoken to that has a certificate of its name,

@@ -81,6 +81,9 @@ func option(url string) (rueidis.ClientOption, error) {
 	o.RingScaleEachConn = ringBits
 	o.ReadBufferEachConn, o.WriteBufferEachConn = bufferOctets, bufferOctets
 	o.ClientName = "mpdnsd"
+	// A user with few rights need not have that of CLIENT SETINFO, which Redis has only
+	// since 7.2: an ACL that names it is refused before.
+	o.ClientSetInfo = rueidis.DisableClientSetInfo
 	return o, nil
 }
 
