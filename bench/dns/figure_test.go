@@ -30,15 +30,3 @@ func TestPercentile(t *testing.T) {
 		}
 	}
 }
-
-func TestMedian(t *testing.T) {
-	if got := median([]float64{5, 1, 3}); got != 3 {
-		t.Error(got)
-	}
-	if got := median([]float64{4, 1, 3, 2}); got != 2.5 {
-		t.Error(got)
-	}
-	if got := medianRatio([]float64{1, 4, 9}, []float64{1, 2, 3}); got != 2 {
-		t.Error(got)
-	}
-}

@@ -7,23 +7,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/af-multipath/mpresolve/bench/benchfig"
 	"github.com/af-multipath/mpresolve/internal/testlab"
 )
 
 // timeLimit bounds the whole run.
 const timeLimit = 20 * time.Minute
-
-// errReported ends a run that failed in a child, which has said why.
-var errReported = errors.New("failed")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -32,7 +28,7 @@ func main() {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	if !errors.Is(err, errReported) {
+	if !errors.Is(err, benchfig.ErrReported) {
 		fmt.Fprintln(os.Stderr, "dns:", err)
 	}
 	os.Exit(1) //nolint:forbidigo // this is main
@@ -166,23 +162,7 @@ func outside(ctx context.Context, s settings, args []string, stdout, stderr io.W
 		}
 		args = append([]string{"-mpdnsd", s.mpdnsd}, args...)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread() // the child dies with the thread that started it
-	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 2 * stopDelay
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := testlab.Reexec(cmd); err != nil {
-		return err
-	}
-	if cmd.Wait() != nil {
-		return errReported
-	}
-	return nil
+	return benchfig.Reexec(ctx, args, 2*stopDelay, stdout, stderr)
 }
 
 // inside measures and prints. What was measured before an error is printed too.

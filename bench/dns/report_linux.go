@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/af-multipath/mpresolve/bench/benchfig"
 )
 
 // maxErrors is after how many rounds without a figure a peer is given up.
@@ -88,7 +90,7 @@ func (w *row) best() (name string) {
 		if p.name == ours || p.floor || len(w.Values[p.name]) == 0 {
 			continue
 		}
-		if name == "" || median(w.Values[p.name]) < median(w.Values[name]) {
+		if name == "" || benchfig.Median(w.Values[p.name]) < benchfig.Median(w.Values[name]) {
 			name = p.name
 		}
 	}
@@ -103,7 +105,7 @@ func (w *row) results() (list []result) {
 	}
 	for _, g := range w.goals {
 		if g.absolute {
-			v := median(w.Values[ours])
+			v := benchfig.Median(w.Values[ours])
 			list = append(list, result{"", g.limit, v, v <= g.limit})
 			continue
 		}
@@ -114,9 +116,9 @@ func (w *row) results() (list []result) {
 		if len(w.Values[of]) == 0 {
 			continue
 		}
-		ratio := median(w.Values[ours]) / median(w.Values[of])
+		ratio := benchfig.Median(w.Values[ours]) / benchfig.Median(w.Values[of])
 		if len(w.Values[ours]) == len(w.Values[of]) { // of the same rounds
-			ratio = medianRatio(w.Values[ours], w.Values[of])
+			ratio = benchfig.MedianRatio(w.Values[ours], w.Values[of])
 		}
 		list = append(list, result{of, g.limit, ratio, ratio <= g.limit})
 	}
@@ -127,7 +129,7 @@ func (w *row) String() string {
 	text := w.Name + " (" + w.Unit + "):"
 	for _, p := range peers() {
 		if v := w.Values[p.name]; len(v) > 0 {
-			text += fmt.Sprintf(" %s %s;", p.name, number(median(v)))
+			text += fmt.Sprintf(" %s %s;", p.name, benchfig.Number(benchfig.Median(v)))
 		}
 		for _, e := range w.Errors[p.name] {
 			text += fmt.Sprintf(" %s: %s;", p.name, e)
@@ -178,7 +180,7 @@ func (w *row) cell(peer string) string {
 	if len(w.Values[peer]) == 0 {
 		return "-"
 	}
-	return number(median(w.Values[peer]))
+	return benchfig.Number(benchfig.Median(w.Values[peer]))
 }
 
 func (w *row) goalText() string {
@@ -189,7 +191,7 @@ func (w *row) goalText() string {
 			sign = "NOT met"
 		}
 		if g.Of == "" {
-			parts = append(parts, fmt.Sprintf("≤ %s: %s", number(g.Limit), sign))
+			parts = append(parts, fmt.Sprintf("≤ %s: %s", benchfig.Number(g.Limit), sign))
 		} else {
 			parts = append(parts, fmt.Sprintf("%.2f of %s (≤ %.2f: %s)", g.Value, g.Of, g.Limit, sign))
 		}

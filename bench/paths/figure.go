@@ -1,9 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"slices"
-)
+import "github.com/af-multipath/mpresolve/bench/benchfig"
 
 // figure is what one measurement found, in runs that took turns with the
 // baseline's.
@@ -59,9 +56,9 @@ type result struct {
 
 // result computes what is shown. A figure without runs has met nothing.
 func (f figure) result() result {
-	r := result{Name: f.name, Unit: f.unit, Ours: median(f.ours), Against: f.against, Runs: len(f.ours)}
+	r := result{Name: f.name, Unit: f.unit, Ours: benchfig.Median(f.ours), Against: f.against, Runs: len(f.ours)}
 	if len(f.baseline) > 0 {
-		r.Baseline, r.Ratio = ptr(median(f.baseline)), ptr(medianRatio(f.ours, f.baseline))
+		r.Baseline, r.Ratio = ptr(benchfig.Median(f.baseline)), ptr(benchfig.MedianRatio(f.ours, f.baseline))
 	}
 	switch f.bound.of {
 	case nothing:
@@ -88,45 +85,7 @@ func (b bound) text(unit string) string {
 	if b.atLeast {
 		sign = "≥"
 	}
-	return sign + " " + number(b.limit) + unit
-}
-
-// median returns the middle of a list, the mean of both middles of an even one,
-// 0 of an empty one.
-func median(list []float64) float64 {
-	if len(list) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(list))
-	half := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[half]
-	}
-	return (sorted[half-1] + sorted[half]) / 2
-}
-
-// medianRatio returns the median of the ratios of pairs. Pairs whose second is
-// not positive are left out.
-func medianRatio(ours, baseline []float64) float64 {
-	var ratios []float64
-	for i := range min(len(ours), len(baseline)) {
-		if baseline[i] > 0 {
-			ratios = append(ratios, ours[i]/baseline[i])
-		}
-	}
-	return median(ratios)
-}
-
-// number prints a value with at least three significant digits.
-func number(v float64) string {
-	switch {
-	case v == float64(int64(v)) || v >= 1000:
-		return fmt.Sprintf("%.0f", v)
-	case v >= 100:
-		return fmt.Sprintf("%.1f", v)
-	default:
-		return fmt.Sprintf("%.2f", v)
-	}
+	return sign + " " + benchfig.Number(b.limit) + unit
 }
 
 func ptr[T any](v T) *T { return &v }

@@ -16,12 +16,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"runtime"
 	"strings"
 	"time"
 
+	"github.com/af-multipath/mpresolve/bench/benchfig"
 	"github.com/af-multipath/mpresolve/internal/testlab"
 )
 
@@ -32,9 +31,6 @@ const (
 	stopDelay = 5 * time.Second
 )
 
-// errReported ends a run that failed in a child, which has said why.
-var errReported = errors.New("failed")
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
@@ -42,7 +38,7 @@ func main() {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	if !errors.Is(err, errReported) {
+	if !errors.Is(err, benchfig.ErrReported) {
 		fmt.Fprintln(os.Stderr, "paths:", err)
 	}
 	os.Exit(1) //nolint:forbidigo // this is main
@@ -99,23 +95,7 @@ func reexec(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if err := testlab.Available(); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	runtime.LockOSThread() // the child dies with the thread that started it
-	defer runtime.UnlockOSThread()
-	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = stopDelay
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	if err := testlab.Reexec(cmd); err != nil {
-		return err
-	}
-	if cmd.Wait() != nil {
-		return errReported
-	}
-	return nil
+	return benchfig.Reexec(ctx, args, stopDelay, stdout, stderr)
 }
 
 // runInside makes the lab, measures and prints. What was measured before an

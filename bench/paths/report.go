@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/af-multipath/mpresolve/bench/benchfig"
 )
 
 // report is everything that a run prints.
@@ -37,7 +39,7 @@ func (r report) writeTable(w io.Writer) error {
 	fmt.Fprintln(t, "figure\tours\tbaseline\tratio\tbound\tmet\truns")
 	for _, f := range r.Figures {
 		fmt.Fprintf(t, "%s\t%s %s\t%s\t%s\t%s\t%s\t%d\n",
-			f.Name, number(f.Ours), f.Unit, baselineText(f), ratioText(f), orDash(f.Bound), metText(f), f.Runs)
+			f.Name, benchfig.Number(f.Ours), f.Unit, baselineText(f), ratioText(f), orDash(f.Bound), metText(f), f.Runs)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -55,7 +57,7 @@ func baselineText(f result) string {
 	if f.Baseline == nil {
 		return "-"
 	}
-	return fmt.Sprintf("%s %s (%s)", number(*f.Baseline), f.Unit, f.Against)
+	return fmt.Sprintf("%s %s (%s)", benchfig.Number(*f.Baseline), f.Unit, f.Against)
 }
 
 func ratioText(f result) string {
