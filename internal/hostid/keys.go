@@ -70,12 +70,6 @@ func compareKeys(a, b Identity, seen time.Time) Evidence {
 	}
 }
 
-// keyring is the keys that were met under one name.
-type keyring struct {
-	name string
-	met  []Identity // the last met last
-}
-
 // Meet keeps a key that was met at an address of name; it takes the place of one of
 // the same type there. When a name has MaxAddrs keys the one met first goes; when
 // there are MaxKeyed names, the one at which none was met for the longest time.
@@ -87,36 +81,21 @@ func (m *Memory) Meet(name string, i Identity) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := m.keyring(name)
-	r.met = slices.DeleteFunc(r.met, func(o Identity) bool { return o.Addr == i.Addr && o.SSH == i.SSH && o.Type == i.Type })
-	if len(r.met) >= MaxAddrs {
-		r.met = slices.Delete(r.met, 0, 1)
+	met := m.met.take(name, func() []Identity { return nil })
+	*met = slices.DeleteFunc(*met, func(o Identity) bool { return o.Addr == i.Addr && o.SSH == i.SSH && o.Type == i.Type })
+	if len(*met) >= MaxAddrs {
+		*met = slices.Delete(*met, 0, 1)
 	}
-	r.met = append(r.met, i)
-}
-
-// keyring returns that of a name as the last met at, a new one if need be. The lock
-// is held.
-func (m *Memory) keyring(name string) *keyring {
-	if el, ok := m.keyrings[name]; ok {
-		m.keyed.MoveToFront(el)
-		return el.Value.(*keyring)
-	}
-	for len(m.keyrings) >= MaxKeyed {
-		delete(m.keyrings, m.keyed.Remove(m.keyed.Back()).(*keyring).name)
-	}
-	r := &keyring{name: name}
-	m.keyrings[name] = m.keyed.PushFront(r)
-	return r
+	*met = append(*met, i)
 }
 
 // keys is what the keys that were met say of addrs. The lock is held.
 func (m *Memory) keys(name string, addrs []netip.Addr, now time.Time) []Evidence {
-	el, ok := m.keyrings[name]
-	if !ok {
+	all := m.met.peek(name)
+	if all == nil {
 		return nil
 	}
-	met := slices.Clone(el.Value.(*keyring).met)
+	met := slices.Clone(*all)
 	met = slices.DeleteFunc(met, func(i Identity) bool { return !slices.Contains(addrs, i.Addr) })
 	return Identities(met, now)
 }

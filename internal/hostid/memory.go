@@ -1,7 +1,6 @@
 package hostid
 
 import (
-	"container/list"
 	"net/netip"
 	"sync"
 	"time"
@@ -32,15 +31,10 @@ const (
 // [NewMemory].
 type Memory struct {
 	mu       sync.Mutex // guards all below
-	capacity int
-	entries  map[pair]*list.Element
-	recent   list.List // of *entry, the last used first
-	names    map[string]*list.Element
-	noted    list.List // of *history, the last noted first
-	keyrings map[string]*list.Element
-	keyed    list.List // of *keyring, the one last met at first
-	believed map[pair]*list.Element
-	beliefs  list.List // of *belief, the last used first
+	entries  lru[pair, entry]
+	noted    lru[string, history]    // by name
+	met      lru[string, []Identity] // by name; of each the key met last is last
+	believed lru[pair, time.Time]    // since when a pair is believed different
 }
 
 // pair is the key: a is less than b.
@@ -65,9 +59,8 @@ func NewMemory(capacity int) *Memory {
 		capacity = DefaultCapacity
 	}
 	return &Memory{
-		capacity: capacity, entries: make(map[pair]*list.Element),
-		names: make(map[string]*list.Element), keyrings: make(map[string]*list.Element),
-		believed: make(map[pair]*list.Element),
+		entries: newLRU[pair, entry](capacity), noted: newLRU[string, history](MaxNoted),
+		met: newLRU[string, []Identity](MaxKeyed), believed: newLRU[pair, time.Time](capacity),
 	}
 }
 
@@ -110,60 +103,33 @@ func newPair(name string, x, y netip.Addr) (pair, bool) {
 // take returns the entry of k, a new one if need be, as the last used. The lock
 // is held.
 func (m *Memory) take(k pair) *entry {
-	if el, ok := m.entries[k]; ok {
-		m.recent.MoveToFront(el)
-		return el.Value.(*entry)
-	}
-	for len(m.entries) >= m.capacity {
-		oldest := m.recent.Back()
-		delete(m.entries, m.recent.Remove(oldest).(*entry).pair)
-	}
-	e := &entry{pair: k}
-	m.entries[k] = m.recent.PushFront(e)
-	return e
+	return m.entries.take(k, func() entry { return entry{pair: k} })
 }
 
 // look returns the entry of k, zero if there is none. The lock is held.
 func (m *Memory) look(k pair) entry {
-	el, ok := m.entries[k]
-	if !ok {
-		return entry{pair: k}
+	if e := m.entries.touch(k); e != nil {
+		return *e
 	}
-	m.recent.MoveToFront(el)
-	return *el.Value.(*entry)
+	return entry{pair: k}
 }
 
 // Len returns how many pairs are kept.
 func (m *Memory) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.entries)
+	return m.entries.len()
 }
 
 // Forget drops all that is kept of name.
 func (m *Memory) Forget(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, el := range m.entries {
-		if k.name == name {
-			m.recent.Remove(el)
-			delete(m.entries, k)
-		}
-	}
-	for k, el := range m.believed {
-		if k.name == name {
-			m.beliefs.Remove(el)
-			delete(m.believed, k)
-		}
-	}
-	if el, ok := m.names[name]; ok {
-		m.noted.Remove(el)
-		delete(m.names, name)
-	}
-	if el, ok := m.keyrings[name]; ok {
-		m.keyed.Remove(el)
-		delete(m.keyrings, name)
-	}
+	of := func(k pair) bool { return k.name == name }
+	m.entries.dropAll(of)
+	m.believed.dropAll(of)
+	m.noted.drop(name)
+	m.met.drop(name)
 }
 
 // expires is when the verdict ends.

@@ -10,12 +10,6 @@ import (
 // while it is said.
 const RecheckAfter = time.Hour
 
-// belief is that two addresses are different.
-type belief struct {
-	pair  pair
-	since time.Time
-}
-
 // Recheck is for an address that is believed to be another host's than first: it
 // tells whether one join may look again, because for RecheckAfter it was so believed
 // and no join has looked. The first call of a pair begins that time, and so does
@@ -28,28 +22,13 @@ func (m *Memory) Recheck(name string, first, addr netip.Addr, now time.Time) boo
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.believe(k, now)
-	if settled := m.look(k).settled; settled.After(b.since) {
-		b.since = settled
+	since := m.believed.take(k, func() time.Time { return now })
+	if settled := m.look(k).settled; settled.After(*since) {
+		*since = settled
 	}
-	if now.Before(b.since.Add(RecheckAfter)) {
+	if now.Before(since.Add(RecheckAfter)) {
 		return false
 	}
-	b.since = now
+	*since = now
 	return true
-}
-
-// believe returns the belief about k, a new one if need be, as the last used. The
-// lock is held.
-func (m *Memory) believe(k pair, now time.Time) *belief {
-	if el, ok := m.believed[k]; ok {
-		m.beliefs.MoveToFront(el)
-		return el.Value.(*belief)
-	}
-	for len(m.believed) >= m.capacity {
-		delete(m.believed, m.beliefs.Remove(m.beliefs.Back()).(*belief).pair)
-	}
-	b := &belief{k, now}
-	m.believed[k] = m.beliefs.PushFront(b)
-	return b
 }

@@ -29,9 +29,11 @@ func (m *Memory) Remembered(name string, now time.Time, limit int) []Remembered 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []Remembered
-	for el := m.recent.Front(); el != nil && len(out) < limit; el = el.Next() {
-		r, ok := el.Value.(*entry).remembered(now)
-		if ok && (name == "" || name == r.Name) {
+	for _, e := range m.entries.newest() {
+		if len(out) >= limit {
+			break
+		}
+		if r, ok := e.remembered(now); ok && (name == "" || name == r.Name) {
 			out = append(out, r)
 		}
 	}
@@ -67,8 +69,8 @@ func (m *Memory) Siblings(name string, first netip.Addr, now time.Time) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	same := make(map[netip.Addr][]netip.Addr)
-	for k, el := range m.entries {
-		if e := el.Value.(*entry); k.name == name && e.proof.Verdict() == Same && now.Before(e.expires()) {
+	for k, e := range m.entries.newest() {
+		if k.name == name && e.proof.Verdict() == Same && now.Before(e.expires()) {
 			same[k.a], same[k.b] = append(same[k.a], k.b), append(same[k.b], k.a)
 		}
 	}

@@ -1,7 +1,6 @@
 package hostid
 
 import (
-	"container/list"
 	"net/netip"
 	"slices"
 	"strings"
@@ -60,16 +59,7 @@ func (m *Memory) Note(name string, s Sighting) {
 // history returns that of a name as the last noted, a new one if need be. The
 // lock is held.
 func (m *Memory) history(name string) *history {
-	if el, ok := m.names[name]; ok {
-		m.noted.MoveToFront(el)
-		return el.Value.(*history)
-	}
-	for len(m.names) >= MaxNoted {
-		delete(m.names, m.noted.Remove(m.noted.Back()).(*history).name)
-	}
-	h := &history{name: name}
-	m.names[name] = m.noted.PushFront(h)
-	return h
+	return m.noted.take(name, func() history { return history{name: name} })
 }
 
 // Sightings returns the answers of name kept, the oldest first, without those
@@ -77,11 +67,11 @@ func (m *Memory) history(name string) *history {
 func (m *Memory) Sightings(name string, now time.Time) []Sighting {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	el, ok := m.names[name]
-	if !ok {
+	h := m.noted.peek(name)
+	if h == nil {
 		return nil
 	}
-	return current(el.Value.(*history).seen, now)
+	return current(h.seen, now)
 }
 
 // current returns a copy of those that are not expired.
@@ -105,8 +95,8 @@ func (m *Memory) Names(addrs []netip.Addr, now time.Time) map[netip.Addr]int {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for el := m.noted.Front(); el != nil; el = el.Next() {
-		gather(domains, el, now)
+	for _, h := range m.noted.newest() {
+		gather(domains, h, now)
 	}
 	out := make(map[netip.Addr]int)
 	for a, d := range domains {
@@ -116,8 +106,7 @@ func (m *Memory) Names(addrs []netip.Addr, now time.Time) map[netip.Addr]int {
 }
 
 // gather adds the domain of a history to those of its addresses.
-func gather(domains map[netip.Addr]map[string]bool, el *list.Element, now time.Time) {
-	h := el.Value.(*history)
+func gather(domains map[netip.Addr]map[string]bool, h *history, now time.Time) {
 	for _, s := range current(h.seen, now) {
 		for _, a := range s.Addrs {
 			if d, ok := domains[a]; ok {

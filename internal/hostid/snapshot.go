@@ -38,15 +38,15 @@ func (m *Memory) Snapshot(now time.Time) []byte {
 	defer m.mu.Unlock()
 	b := []byte(snapshotMagic)
 	b, at := reserve(b)
-	for el := m.recent.Back(); el != nil; el = el.Prev() {
-		if e := el.Value.(*entry); e.worth(now) {
+	for _, e := range m.entries.oldest() {
+		if e.worth(now) {
 			b = e.append(b)
 			bump(b, at)
 		}
 	}
 	b, at = reserve(b)
-	for el := m.noted.Back(); el != nil; el = el.Prev() {
-		h := history{el.Value.(*history).name, current(el.Value.(*history).seen, now)}
+	for name, kept := range m.noted.oldest() {
+		h := history{name, current(kept.seen, now)}
 		if h.worth(now) {
 			b = h.append(b)
 			bump(b, at)
@@ -130,13 +130,13 @@ func (m *Memory) Restore(b []byte, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range entries {
-		if _, known := m.entries[e.pair]; !known && e.worth(now) {
+		if m.entries.peek(e.pair) == nil && e.worth(now) {
 			*m.take(e.pair) = e
 		}
 	}
 	for _, h := range histories {
 		h.seen = current(h.seen, now)
-		if _, known := m.names[h.name]; !known && h.worth(now) {
+		if m.noted.peek(h.name) == nil && h.worth(now) {
 			*m.history(h.name) = h
 		}
 	}
