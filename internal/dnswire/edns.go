@@ -114,7 +114,8 @@ func FindOption(raw []byte, code Option) (data []byte, ok bool) {
 }
 
 // CutOption returns the first option in raw, the rdata of an OPT record or what CutOption left of it;
-// false if there is none, or it does not fit.
+// false if there is none, or it does not fit. The parameters of SVCB and HTTPS records have the same
+// layout (RFC 9460 section 2.2).
 func CutOption(raw []byte) (code Option, data, rest []byte, ok bool) {
 	if len(raw) < optionHeader {
 		return 0, nil, nil, false

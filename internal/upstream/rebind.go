@@ -49,7 +49,7 @@ func withoutPrivate(q dnswire.Question, msg []byte) []byte {
 		case len(data) == rr.DataLen:
 			out = s.add(out, rr)
 		default:
-			out = s.addOther(out, rr, data)
+			out = s.addAs(out, rr, data)
 		}
 		left = left || rr.Section == dnswire.SectionAnswer && hasAddresses(rr.Type)
 	}
@@ -60,16 +60,6 @@ func withoutPrivate(q dnswire.Question, msg []byte) []byte {
 		UDPSize: DefaultEDNSSize,
 		Options: dnswire.AppendEDE(nil, dnswire.EDEFiltered, "only addresses of private networks (rebinding)"),
 	})
-}
-
-// addOther appends rr with other rdata, which has no compressed names.
-func (s *scrubber) addOther(out []byte, rr dnswire.RR, data []byte) []byte {
-	var room [dnswire.MaxNameLen]byte
-	owner, _ := s.owner(room[:0], rr)
-	if string(owner) == string(s.q.Name) {
-		owner = nil
-	}
-	return dnswire.AddRR(out, rr.Section, owner, rr.Type, rr.Class, rr.TTL, data)
 }
 
 // records are all records of a message.
@@ -156,14 +146,11 @@ func publicService(data []byte) []byte {
 	out := bytes.Clone(data[:name+1])
 	var mandatory []byte
 	for rest := data[name+1:]; len(rest) > 0; {
-		if len(rest) < 4 {
+		key, value, after, ok := dnswire.CutOption(rest)
+		if !ok {
 			return nil
 		}
-		key, n := binary.BigEndian.Uint16(rest), 4+int(binary.BigEndian.Uint16(rest[2:]))
-		if n > len(rest) {
-			return nil
-		}
-		value := rest[4:n]
+		rest = after
 		if key == paramMandatory {
 			mandatory = value
 		}
@@ -172,20 +159,17 @@ func publicService(data []byte) []byte {
 		case !ok, len(left) == 0 && len(value) > 0 && isMandatory(mandatory, key):
 			return nil
 		case len(left) > 0 || len(value) == 0:
-			out = binary.BigEndian.AppendUint16(out, key)
-			out = binary.BigEndian.AppendUint16(out, uint16(len(left)))
-			out = append(out, left...)
+			out = dnswire.AppendOption(out, key, left)
 		}
-		rest = rest[n:]
 	}
 	return out
 }
 
 // isMandatory reports whether a key is in the value of mandatory, which comes
 // before all others (RFC 9460 sections 2.2 and 8).
-func isMandatory(mandatory []byte, key uint16) bool {
+func isMandatory(mandatory []byte, key dnswire.Option) bool {
 	for len(mandatory) >= 2 {
-		if binary.BigEndian.Uint16(mandatory) == key {
+		if dnswire.Option(binary.BigEndian.Uint16(mandatory)) == key {
 			return true
 		}
 		mandatory = mandatory[2:]
@@ -195,7 +179,7 @@ func isMandatory(mandatory []byte, key uint16) bool {
 
 // publicParam is the value of a service's parameter less the addresses that are
 // not of the public network; false if it is malformed.
-func publicParam(key uint16, value []byte) (left []byte, ok bool) {
+func publicParam(key dnswire.Option, value []byte) (left []byte, ok bool) {
 	size := 0
 	switch key {
 	case paramIPv4Hint:

@@ -222,13 +222,16 @@ func (s *scrubber) answers(out []byte, all []dnswire.RR) ([]byte, error) {
 }
 
 // add appends rr without compression.
-func (s *scrubber) add(out []byte, rr dnswire.RR) []byte {
+func (s *scrubber) add(out []byte, rr dnswire.RR) []byte { return s.addAs(out, rr, s.data(rr)) }
+
+// addAs appends rr with other rdata, which has no compressed names.
+func (s *scrubber) addAs(out []byte, rr dnswire.RR, data []byte) []byte {
 	var room [dnswire.MaxNameLen]byte
 	owner, _ := s.owner(room[:0], rr)
 	if string(owner) == string(s.q.Name) {
 		owner = nil
 	}
-	return dnswire.AddRR(out, rr.Section, owner, rr.Type, rr.Class, rr.TTL, s.data(rr))
+	return dnswire.AddRR(out, rr.Section, owner, rr.Type, rr.Class, rr.TTL, data)
 }
 
 // data is the rdata of rr with the names in it written out. Only the types of
