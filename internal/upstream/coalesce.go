@@ -28,7 +28,6 @@ type call struct {
 	// abandoned: out says only that the one who asked gave up.
 	abandoned bool
 	begun     bool   // by Begin, so that it ends without a caller; guarded by coalesce.mu
-	over      bool   // guarded by coalesce.mu
 	waiting   []Done // of those who began while it was; guarded by coalesce.mu
 }
 
@@ -49,12 +48,20 @@ func (c *coalesce) Exchange(ctx context.Context, q Query) (Reply, error) {
 	}
 }
 
-// Begin implements Beginner.
+// Begin implements Beginner. The exchange of a caller who waits may be given up by
+// him, so that one is not shared.
 func (c *coalesce) Begin(ctx context.Context, q Query, done Done) bool {
-	f := &call{abandoned: true}
-	if other := c.register(f, q); other != nil {
-		return c.await(other, done)
+	c.mu.Lock()
+	if other := c.calls[q]; other != nil {
+		if other.begun {
+			other.waiting = append(other.waiting, done)
+		}
+		c.mu.Unlock()
+		return other.begun
 	}
+	f := &call{abandoned: true}
+	c.calls[q] = f
+	c.mu.Unlock()
 	begun := Begin(ctx, c.next, q, func(reply Reply, err error) {
 		f.out, f.abandoned = outcome{reply, err}, false
 		c.end(f, q)
@@ -70,28 +77,6 @@ func (c *coalesce) Begin(ctx context.Context, q Query, done Done) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.begun = true
-	return true
-}
-
-// register makes f the exchange for q, or returns the one in flight.
-func (c *coalesce) register(f *call, q Query) *call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if other := c.calls[q]; other != nil {
-		return other
-	}
-	c.calls[q] = f
-	return nil
-}
-
-// await has done told of f's end; false where a caller may give f up, or it is over.
-func (c *coalesce) await(f *call, done Done) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !f.begun || f.over {
-		return false
-	}
-	f.waiting = append(f.waiting, done)
 	return true
 }
 
@@ -124,7 +109,6 @@ func (c *coalesce) run(ctx context.Context, f *call, q Query) (Reply, error) {
 func (c *coalesce) end(f *call, q Query) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f.over = true
 	delete(c.calls, q)
 	if f.done != nil {
 		close(f.done)

@@ -165,6 +165,7 @@ func (l *muxLoop) flying() []*port {
 // end closes all ports.
 func (l *muxLoop) end() {
 	l.mu.Lock()
+	l.closed = true // whatever has ended it
 	table := l.table
 	l.table = nil
 	l.mu.Unlock()
@@ -241,22 +242,16 @@ func (c *port) send(b []byte) error {
 	if c.fd < 0 {
 		return errClosed
 	}
-	return transfer(unix.SYS_SENDTO, c.fd, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil)
+	_, err := transfer(unix.SYS_SENDTO, c.fd, b)
+	return err
 }
 
-func (c *port) recv(b []byte) (int, error) {
-	var n int
-	err := transfer(unix.SYS_RECVFROM, c.fd, b, unix.MSG_DONTWAIT, &n)
-	return n, err
-}
+func (c *port) recv(b []byte) (int, error) { return transfer(unix.SYS_RECVFROM, c.fd, b) }
 
-func transfer(trap uintptr, fd int, b []byte, flags uintptr, moved *int) error {
-	n, _, e := syscall.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), flags, 0, 0)
+func transfer(trap uintptr, fd int, b []byte) (int, error) {
+	n, _, e := syscall.RawSyscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 	if e != 0 {
-		return e
+		return 0, e
 	}
-	if moved != nil {
-		*moved = int(n)
-	}
-	return nil
+	return int(n), nil
 }
