@@ -198,31 +198,36 @@ func (s *Source) isForwarded(q dnswire.Question, top string) bool {
 
 // specialTop is the top that a name is at or below; "" if there is none.
 func specialTop(name string) string {
-	for _, top := range notGlobal() {
-		if within(name, top) {
-			return top
-		}
-	}
-	return ""
-}
-
-// notGlobal lists the tops of the names that special knows.
-func notGlobal() []string {
-	tops := []string{
+	for _, top := range [...]string{
 		"invalid.", "test.", "onion.", "alt.", "home.arpa.",
 		"10.in-addr.arpa.", "168.192.in-addr.arpa.", "127.in-addr.arpa.", "254.169.in-addr.arpa.", "0.in-addr.arpa.",
 		"2.0.192.in-addr.arpa.", "100.51.198.in-addr.arpa.", "113.0.203.in-addr.arpa.", "255.255.255.255.in-addr.arpa.",
 		"0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.",
 		"1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.", "8.b.d.0.1.0.0.2.ip6.arpa.",
 		"d.f.ip6.arpa.", "8.e.f.ip6.arpa.", "9.e.f.ip6.arpa.", "a.e.f.ip6.arpa.", "b.e.f.ip6.arpa.",
+	} {
+		if within(name, top) {
+			return top
+		}
 	}
-	for i := 16; i <= 31; i++ {
-		tops = append(tops, strconv.Itoa(i)+".172.in-addr.arpa.")
+	if top := amongReverse(name, ".172.in-addr.arpa.", 16, 31); top != "" { // 172.16.0.0/12
+		return top
 	}
-	for i := 64; i <= 127; i++ {
-		tops = append(tops, strconv.Itoa(i)+".100.in-addr.arpa.")
+	return amongReverse(name, ".100.in-addr.arpa.", 64, 127) // 100.64.0.0/10
+}
+
+// amongReverse is the zone of a number from low to high before the end, that a name
+// is at or below; "" if there is none.
+func amongReverse(name, end string, low, high int) string {
+	labels, ok := strings.CutSuffix(name, end)
+	if !ok {
+		return ""
 	}
-	return tops
+	label := labels[1+strings.LastIndexByte(labels, '.'):]
+	if n, err := strconv.Atoi(label); err != nil || n < low || n > high || strconv.Itoa(n) != label {
+		return ""
+	}
+	return name[len(labels)-len(label):]
 }
 
 // negative is the SOA record of a negative answer for a name below top, that
