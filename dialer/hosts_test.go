@@ -18,7 +18,7 @@ type slowVerdicts struct{ kept []netip.Addr }
 func (*slowVerdicts) SetTimeout(time.Duration) {}
 
 func (v *slowVerdicts) Report(_ string, addr netip.Addr, _ broker.Outcome) error {
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(200 * time.Millisecond) // virtual time
 	v.kept = append(v.kept, addr)
 	return nil
 }
@@ -52,7 +52,7 @@ func (v *stuckVerdicts) SetTimeout(d time.Duration) { v.timeout = d }
 func (v *stuckVerdicts) Report(string, netip.Addr, broker.Outcome) error { return broker.ErrGone }
 
 func (v *stuckVerdicts) LookUp(string, []netip.Addr) ([]broker.Finding, error) {
-	time.Sleep(v.timeout)
+	time.Sleep(v.timeout) // virtual time
 	return nil, broker.ErrGone
 }
 

@@ -58,7 +58,7 @@ func TestRecheckDifferent(t *testing.T) {
 							t.Fatalf("%+v", j)
 						}
 					}
-					time.Sleep(time.Minute)
+					time.Sleep(time.Minute) // virtual time
 				}
 				want := hours - 1
 				if policy == LeaveUnknown {
@@ -68,7 +68,7 @@ func TestRecheckDifferent(t *testing.T) {
 					t.Errorf("joined %v in %d hours, want %d of each", wasted, hours, want)
 				}
 				result = mptcptest.Script{}
-				time.Sleep(hostid.RecheckAfter)
+				time.Sleep(hostid.RecheckAfter) // virtual time
 				first, _ := dial()
 				second, r := dial() // the one just proven, and the other's turn
 				if policy == JoinUnknown && (len(first) != 1 || len(second) != 2 || r.WastedJoins != 0) {
