@@ -51,17 +51,10 @@ func (c *coalesce) Exchange(ctx context.Context, q Query) (Reply, error) {
 // Begin implements Beginner. The exchange of a caller who waits may be given up by
 // him, so that one is not shared.
 func (c *coalesce) Begin(ctx context.Context, q Query, done Done) bool {
-	c.mu.Lock()
-	if other := c.calls[q]; other != nil {
-		if other.begun {
-			other.waiting = append(other.waiting, done)
-		}
-		c.mu.Unlock()
-		return other.begun
+	f, shared := c.begin(q, done)
+	if f == nil {
+		return shared
 	}
-	f := &call{abandoned: true}
-	c.calls[q] = f
-	c.mu.Unlock()
 	begun := Begin(ctx, c.next, q, func(reply Reply, err error) {
 		f.out, f.abandoned = outcome{reply, err}, false
 		c.end(f, q)
@@ -78,6 +71,22 @@ func (c *coalesce) Begin(ctx context.Context, q Query, done Done) bool {
 	defer c.mu.Unlock()
 	f.begun = true
 	return true
+}
+
+// begin makes an exchange for q, which the caller is to begin. Where there is one
+// already it makes none and says whether done will be told of that one's end.
+func (c *coalesce) begin(q Query, done Done) (f *call, shared bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other := c.calls[q]; other != nil {
+		if other.begun {
+			other.waiting = append(other.waiting, done)
+		}
+		return nil, other.begun
+	}
+	f = &call{abandoned: true}
+	c.calls[q] = f
+	return f, false
 }
 
 // join finds the exchange for q and returns the end to wait for, or begins one,

@@ -60,6 +60,40 @@ func TestCoalesceSharesOneExchange(t *testing.T) {
 	})
 }
 
+// beginner answers what is begun on a goroutine of its own.
+type beginner struct{ gate }
+
+func (b *beginner) Begin(ctx context.Context, q upstream.Query, done upstream.Done) bool {
+	go func() { done(b.Exchange(ctx, q)) }()
+	return true
+}
+
+// TestCoalesceBegunAtOnce: of those who begin at the same time each is answered once,
+// whether he was begun or had to wait. A subject for the race detector.
+func TestCoalesceBegunAtOnce(t *testing.T) {
+	const clients, rounds = 4, 500
+	g := &beginner{gate{open: make(chan struct{})}}
+	close(g.open)
+	x := upstream.Coalesce(g).(upstream.Beginner)
+	q := question(t, "www.example", dnswire.TypeA)
+	var clientsDone sync.WaitGroup
+	for range clients {
+		clientsDone.Go(func() {
+			for range rounds {
+				answered := make(chan error, 2)
+				if !x.Begin(t.Context(), q, func(_ upstream.Reply, err error) { answered <- err }) {
+					_, err := x.Exchange(t.Context(), q)
+					answered <- err
+				}
+				if err := <-answered; err != nil || len(answered) != 0 {
+					t.Errorf("%v, and %d answers more", err, len(answered))
+				}
+			}
+		})
+	}
+	clientsDone.Wait()
+}
+
 // TestCoalesceTellsQueriesApart: an answer fetched with CD is not for those who
 // asked without (AdGuardHome#4942).
 func TestCoalesceTellsQueriesApart(t *testing.T) {
