@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/mdlayher/genetlink"
@@ -33,6 +34,7 @@ type manager struct {
 	events   *genetlink.Conn // read by the reader goroutine alone
 	hub      Hub
 	reader   sync.WaitGroup // run
+	closed   atomic.Bool    // by Close
 }
 
 // OpenPathManager opens the path manager of the calling thread's network
@@ -96,6 +98,7 @@ func dial() (*genetlink.Conn, error) {
 
 // Close stops the reader, waits for it, and ends the subscriptions.
 func (m *manager) Close() error {
+	m.closed.Store(true)
 	m.hub.Shutdown(ErrClosed)
 	err := m.closeConns()
 	m.reader.Wait()
@@ -190,6 +193,9 @@ func (m *manager) execute(op string, command uint8, request *netlink.AttributeEn
 		Data:   data,
 	}
 	_, err = m.commands.Execute(msg, m.family, netlink.Request|netlink.Acknowledge)
+	if err != nil && m.closed.Load() { // of a read that Close broke off, the error itself does not say so
+		err = os.ErrClosed
+	}
 	return wrapExecute(op, err)
 }
 
