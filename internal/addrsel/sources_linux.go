@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -36,7 +37,9 @@ func sourceOf(dest netip.AddrPort) netip.Addr {
 	if dest.Addr().Zone() != "" {
 		return dialSource(dest)
 	}
-	family, to := sockaddr(dest)
+	room := sockaddrs.Get().(*sockaddrRoom)
+	defer sockaddrs.Put(room)
+	family, to := room.sockaddr(dest)
 	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return netip.Addr{}
@@ -61,11 +64,21 @@ func sourceOf(dest netip.AddrPort) netip.Addr {
 	return netip.Addr{}
 }
 
-func sockaddr(dest netip.AddrPort) (family int, to syscall.Sockaddr) {
+// sockaddrRoom is room for a socket address, which is in use during a system call.
+type sockaddrRoom struct {
+	four syscall.SockaddrInet4
+	six  syscall.SockaddrInet6
+}
+
+var sockaddrs = sync.Pool{New: func() any { return new(sockaddrRoom) }}
+
+func (r *sockaddrRoom) sockaddr(dest netip.AddrPort) (family int, to syscall.Sockaddr) {
 	if a := dest.Addr(); a.Is4() {
-		return syscall.AF_INET, &syscall.SockaddrInet4{Port: int(dest.Port()), Addr: a.As4()}
+		r.four = syscall.SockaddrInet4{Port: int(dest.Port()), Addr: a.As4()}
+		return syscall.AF_INET, &r.four
 	}
-	return syscall.AF_INET6, &syscall.SockaddrInet6{Port: int(dest.Port()), Addr: dest.Addr().As16()}
+	r.six = syscall.SockaddrInet6{Port: int(dest.Port()), Addr: dest.Addr().As16()}
+	return syscall.AF_INET6, &r.six
 }
 
 // localAddrs returns what is known of this host's addresses, keyed by address,
