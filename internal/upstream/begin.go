@@ -194,12 +194,7 @@ var errOver = errors.New("answered")
 func (t *firstTry) take(reply Reply, err error) {
 	first, out := t.members[0], outcome{reply, err}
 	if err == nil {
-		first.end(time.Since(t.start), nil, false)
-		first.misses.Store(0)
-		first.until.Store(0)
-		if len(t.members) > 1 {
-			first.note(t.query, out.useful(), time.Now())
-		}
+		t.f.credit(first, t.query, out, t.start)
 	}
 	switch {
 	case t.stop != nil && out.useful():

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"sync"
 )
@@ -113,6 +114,38 @@ func (c *coalesce) run(ctx context.Context, f *call, q Query) (Reply, error) {
 	f.out = outcome{reply, err}
 	f.abandoned = err != nil && ended(ctx) != nil
 	return reply, err
+}
+
+// enter makes f the exchange for q; false: there is one. Without a coalesce there
+// is none.
+func (c *coalesce) enter(q Query, f *call) bool {
+	if c == nil {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls[q] != nil {
+		return false
+	}
+	f.abandoned = true
+	c.calls[q] = f
+	return true
+}
+
+// leave ends what enter began. Those who wait get out, or ask anew after an error.
+func (c *coalesce) leave(q Query, f *call, out outcome) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, q)
+	if f.done == nil {
+		return
+	}
+	out.reply.Msg = bytes.Clone(out.reply.Msg)
+	f.out, f.abandoned = out, out.err != nil
+	close(f.done)
 }
 
 func (c *coalesce) end(f *call, q Query) {

@@ -187,7 +187,8 @@ func (f *Group) hedged(ctx context.Context, members []*member, q Query) outcome 
 	defer cancelOthers()
 	var hedged outcome
 	done := make(chan struct{})
-	timer := time.AfterFunc(f.opts.Hedge, func() {
+	silent := resumes(ctx, members[0].Exchanger, q).since()
+	timer := time.AfterFunc(max(0, f.opts.Hedge-silent), func() {
 		defer close(done)
 		hedged = f.from(others, members[1:], q)
 		if hedged.useful() {
@@ -244,6 +245,16 @@ func (f *Group) ask(own, whole context.Context, m *member, q Query) outcome {
 		f.miss(m, missFailed)
 	}
 	return outcome{reply, err}
+}
+
+// credit notes that m has replied.
+func (f *Group) credit(m *member, q Query, out outcome, start time.Time) {
+	m.end(time.Since(start), nil, false)
+	m.misses.Store(0)
+	m.until.Store(0)
+	if len(f.members) > 1 {
+		m.note(q, out.useful(), time.Now())
+	}
 }
 
 func (f *Group) miss(m *member, n int32) {

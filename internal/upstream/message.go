@@ -27,11 +27,17 @@ type message struct {
 
 // message builds the query with a fresh id.
 func (s *Server) message(q Query, edns bool) message {
+	return s.messageIn(make([]byte, 0, queryRoom), new(cookieCheck), q, edns)
+}
+
+// messageIn is message with room for what it needs.
+func (s *Server) messageIn(room []byte, cookie *cookieCheck, q Query, edns bool) message {
 	m := message{query: q, id: randomID(), edns: edns, guesses: maxWrongReplies}
 	if edns {
-		m.cookie = &cookieCheck{jar: &s.cookies, sent: s.cookies.get()}
+		*cookie = cookieCheck{jar: &s.cookies, sent: s.cookies.get()}
+		m.cookie = cookie
 	}
-	m.octets = s.appendQuery(make([]byte, 0, queryRoom), m)
+	m.octets = s.appendQuery(room, m)
 	if s.opts.MixCase && !remembered(&s.breaksCase) {
 		m.mixCase()
 	}
@@ -81,9 +87,15 @@ func (m message) isReply(b []byte) bool {
 	return err == nil && (m.cookie == nil || m.cookie.passes(b))
 }
 
-// accept copies a reply out of the read buffer, less what was not asked. One that
-// does not parse is an error; one without a question gets the query's.
+// accept copies a reply out of the read buffer, as inspect returns it.
 func (m message) accept(b []byte) ([]byte, error) {
+	reply, err := m.inspect(b)
+	return bytes.Clone(reply), err
+}
+
+// inspect returns a reply less what was not asked, in place of what it was. One
+// that does not parse is an error; one without a question gets the query's.
+func (m message) inspect(b []byte) ([]byte, error) {
 	if err := dnswire.Validate(b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -95,11 +107,7 @@ func (m message) accept(b []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	clean, err := scrub(m.query.Question, b)
-	if err != nil {
-		return nil, err
-	}
-	return bytes.Clone(clean), nil
+	return scrub(m.query.Question, b)
 }
 
 // failure is a reply of our own making: the question and a response code.

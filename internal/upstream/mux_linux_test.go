@@ -3,7 +3,6 @@ package upstream_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -163,47 +162,7 @@ func TestDatagramToIdlePort(t *testing.T) {
 
 // TestBeginIsExchange: whatever a server does, Begin comes to the same as Exchange.
 func TestBeginIsExchange(t *testing.T) {
-	twice := func(first, then dnstest.Action) dnstest.Script {
-		var n atomic.Int32
-		return func(dnstest.Query) dnstest.Action {
-			if n.Add(1) == 1 {
-				return first
-			}
-			return then
-		}
-	}
-	big := dnstest.Action{Truncate: true}
-	for i := range 200 {
-		big.Answer = append(big.Answer, fmt.Sprintf("@ 60 IN A 192.0.2.%d", i))
-	}
-	flooded := oneA()
-	for range 150 {
-		flooded.Before = append(flooded.Before, dnstest.Action{WrongID: true})
-	}
-	code := func(rcode dnswire.RCode) dnstest.Action { return dnstest.Action{RCode: int(rcode)} }
-	noEDNS := func(rcode dnswire.RCode) dnstest.Script {
-		return func(q dnstest.Query) dnstest.Action {
-			if q.EDNS {
-				return code(rcode)
-			}
-			return oneA()
-		}
-	}
-	for name, tt := range map[string]struct {
-		script func() dnstest.Script
-		o      upstream.Options
-	}{
-		"an answer":       {script: func() dnstest.Script { return dnstest.Always(oneA()) }},
-		"no such name":    {script: func() dnstest.Script { return dnstest.Always(code(dnswire.RCodeNameError)) }},
-		"failure":         {script: func() dnstest.Script { return dnstest.Always(code(dnswire.RCodeServerFailure)) }},
-		"refused":         {script: func() dnstest.Script { return dnstest.Always(code(dnswire.RCodeRefused)) }},
-		"truncated":       {script: func() dnstest.Script { return dnstest.Always(big) }},
-		"without edns":    {script: func() dnstest.Script { return noEDNS(dnswire.RCodeFormatError) }},
-		"bad version":     {script: func() dnstest.Script { return noEDNS(dnswire.RCodeNotImplemented) }},
-		"flood":           {script: func() dnstest.Script { return dnstest.Always(flooded) }},
-		"malformed, good": {script: func() dnstest.Script { return twice(dnstest.Action{Raw: malformed(), PatchID: true}, oneA()) }},
-		"mixed case":      {script: func() dnstest.Script { return dnstest.Always(oneA()) }, o: upstream.Options{MixCase: true}},
-	} {
+	for name, tt := range behaviours() {
 		t.Run(name, func(t *testing.T) {
 			q := question(t, "www.example", dnswire.TypeA)
 			one, other := dnstest.Start(t, tt.script()), dnstest.Start(t, tt.script())

@@ -51,8 +51,8 @@ const (
 
 // Options are the settings of a server. The zero value is usable.
 type Options struct {
-	// Dial opens the sockets; nil is the system's own. It must give each
-	// query a socket of its own, for the sake of its source port.
+	// Dial opens the sockets; nil is the system's own. It must give each query, or
+	// [Burst], a socket of its own, for the sake of its source port.
 	Dial DialFunc
 	// Mux is for programs that ask much: Begin keeps up to MaxPorts ports open in
 	// it. nil: there is no Begin. Dial has no part in it.
@@ -129,7 +129,7 @@ func (s *Server) String() string { return s.text }
 
 // Exchange asks q, up to Attempts times. Its errors are of type [*Error].
 func (s *Server) Exchange(ctx context.Context, q Query) (Reply, error) {
-	start := time.Now()
+	start := time.Now().Add(-resumes(ctx, s, q).since())
 	proto := "udp"
 	var err error
 	tries := 0
@@ -201,7 +201,7 @@ func (s *Server) once(ctx context.Context, q Query, edns bool) (Reply, string, e
 	if s.opts.UseTCP {
 		return s.onTCP(ctx, m)
 	}
-	if remembered(&s.lostUDP) {
+	if remembered(&s.lostUDP) && resumes(ctx, s, q) == nil {
 		reply, proto, err := s.onTCP(ctx, m)
 		if err == nil || ended(ctx) != nil {
 			return reply, proto, err
@@ -271,8 +271,11 @@ func chokesOnEDNS(c dnswire.RCode) bool {
 }
 
 // deadline is when a wait that begins now must end.
-func (s *Server) deadline(ctx context.Context) time.Time {
-	t := time.Now().Add(s.opts.Timeout)
+func (s *Server) deadline(ctx context.Context) time.Time { return s.deadlineSince(ctx, time.Now()) }
+
+// deadlineSince is the same for one that began at start.
+func (s *Server) deadlineSince(ctx context.Context, start time.Time) time.Time {
+	t := start.Add(s.opts.Timeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(t) {
 		return d
 	}

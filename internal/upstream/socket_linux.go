@@ -41,25 +41,26 @@ func connectUDP(server netip.AddrPort) (fd int, err error) {
 	return fd, nil
 }
 
-// udpFile is a UDP socket for one question.
+// udpFile is a UDP socket for the questions of one look-up.
 type udpFile struct {
 	*os.File
 	raw syscall.RawConn
 
 	// Of the exchange under way.
-	query, buf []byte
-	n          int
-	err        error
-	turn       func(fd uintptr) bool
+	queries [][]byte
+	buf     []byte
+	n       int
+	err     error
+	turn    func(fd uintptr) bool
 }
 
-// ask sends a query and waits for the first datagram after it. No reply is there
-// when the query has just left, so unlike Write and Read it does not try to read
+// ask sends queries and waits for the first datagram after them. No reply is there
+// when a query has just left, so unlike Write and Read it does not try to read
 // before it waits: that is a system call for nothing. It sends from within the
 // read, when the poller has begun to note what comes: a reply that comes at once
 // is not missed.
-func (u *udpFile) ask(query, buf []byte) (int, error) {
-	u.query, u.buf = query, buf
+func (u *udpFile) ask(queries [][]byte, buf []byte) (int, error) {
+	u.queries, u.buf = queries, buf
 	if err := u.raw.Read(u.turn); err != nil {
 		return 0, err
 	}
@@ -68,10 +69,15 @@ func (u *udpFile) ask(query, buf []byte) (int, error) {
 
 // takeTurn sends first, then reads; false: wait until there is something.
 func (u *udpFile) takeTurn(fd uintptr) bool {
-	if u.query != nil {
-		_, err := syscall.Write(int(fd), u.query) //nolint:gosec // a descriptor fits into an int
-		u.n, u.err, u.query = 0, os.NewSyscallError("write", err), nil
-		return err != nil
+	if queries := u.queries; queries != nil {
+		u.queries = nil
+		for _, q := range queries {
+			if _, err := syscall.Write(int(fd), q); err != nil { //nolint:gosec // a descriptor fits into an int
+				u.n, u.err = 0, os.NewSyscallError("write", err)
+				return true
+			}
+		}
+		return false
 	}
 	n, err := syscall.Read(int(fd), u.buf) //nolint:gosec // a descriptor fits into an int
 	u.n, u.err = max(n, 0), os.NewSyscallError("read", err)

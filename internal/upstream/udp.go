@@ -16,9 +16,17 @@ import (
 // reply that matches it. It sends the same datagram again when none comes: the same, so
 // that a forger does not get two targets (the birthday attack).
 func (s *Server) overUDP(ctx context.Context, m message) (reply []byte, err error) {
-	conn, err := s.openUDP(ctx)
-	if err != nil {
-		return nil, cause(ctx, fmt.Errorf("open udp socket: %w", err))
+	start, sent, conn := time.Now(), 0, socket(nil)
+	if r := resumes(ctx, s, m.query); r.take() {
+		if r.reply != nil || r.err != nil {
+			return r.reply, r.err
+		}
+		start, sent, conn, m = r.start, 1, r.conn, r.msg
+	}
+	if conn == nil {
+		if conn, err = s.openUDP(ctx); err != nil {
+			return nil, cause(ctx, fmt.Errorf("open udp socket: %w", err))
+		}
 	}
 	stop := interrupt(ctx, conn)
 	defer func() {
@@ -28,9 +36,9 @@ func (s *Server) overUDP(ctx context.Context, m message) (reply []byte, err erro
 
 	buf := s.buffers.Get().(*[]byte)
 	defer s.buffers.Put(buf)
-	w := waiter{conn: conn, msg: m, buf: *buf, end: s.deadline(ctx)}
+	w := waiter{conn: conn, msg: m, buf: *buf, end: s.deadlineSince(ctx, start)}
 	octets := m.octets
-	for sends := 1; ; sends++ {
+	for sends := 1 + sent; ; sends++ {
 		w.query = octets
 		reply, err = w.wait(ctx, retransmitAfter(sends))
 		if err == nil && sends > plainRetransmit && m.edns && !hasOPT(reply) {
@@ -97,9 +105,9 @@ type waiter struct {
 	wrong int       // replies discarded so far
 }
 
-// asker is a socket that can send a query and wait for a datagram in one go.
+// asker is a socket that can send queries and wait for a datagram in one go.
 type asker interface {
-	ask(query, buf []byte) (int, error)
+	ask(queries [][]byte, buf []byte) (int, error)
 }
 
 // next sends the query if that is to be done, and reads one datagram.
@@ -109,13 +117,20 @@ func (w *waiter) next() (int, error) {
 	if query == nil {
 		return w.conn.Read(w.buf)
 	}
-	if a, ok := w.conn.(asker); ok {
-		return a.ask(query, w.buf)
+	return ask(w.conn, [][]byte{query}, w.buf)
+}
+
+// ask sends queries, one or more, and reads one datagram.
+func ask(conn socket, queries [][]byte, buf []byte) (int, error) {
+	if a, ok := conn.(asker); ok {
+		return a.ask(queries, buf)
 	}
-	if _, err := w.conn.Write(query); err != nil {
-		return 0, err
+	for _, q := range queries {
+		if _, err := conn.Write(q); err != nil {
+			return 0, err
+		}
 	}
-	return w.conn.Read(w.buf)
+	return conn.Read(buf)
 }
 
 // wait reads until a reply matches, or the try ends, or it is time to send
@@ -131,6 +146,9 @@ func (w *waiter) wait(ctx context.Context, again time.Duration) ([]byte, error) 
 	}
 	if why := ended(ctx); why != nil { // interrupt may have set its deadline before ours
 		return nil, why
+	}
+	if !time.Now().Before(w.end) { // of a question that had gone on for some time
+		return nil, fmt.Errorf("ask over udp: %w", os.ErrDeadlineExceeded)
 	}
 	for w.wrong < w.msg.guesses {
 		n, err := w.next()
