@@ -9,9 +9,9 @@
 //	if errors.Is(err, resolver.ErrNotFound) { … }
 //	for _, endpoint := range answer.Record.WithPort(443).All() { … }
 //
-// A and AAAA are asked at the same time, each from a socket of its own, so a
-// look-up takes one round trip, and a family that is slow or fails does not
-// hold back the other. [Resolver.Stream] gives each family as it comes, for
+// A and AAAA are asked at the same time, from one socket, so a look-up takes one
+// round trip, and a family that is slow or fails does not hold back the other.
+// [Resolver.Stream] gives each family as it comes, for
 // those who begin to connect before all is known.
 //
 // [Answer] can explain itself: who was asked, how long it took, why an address
@@ -21,9 +21,8 @@
 //
 // resolv.conf, the hosts file and gai.conf are read again when they change. Of
 // resolv.conf's options, ndots, timeout, attempts, rotate, single-request,
-// use-vc, trust-ad and no-aaaa are followed. EDNS (edns0) is always used, and A
-// and AAAA always have sockets of their own (single-request-reopen). Servers
-// are asked in their order; one that is silent for half a second has the next
+// single-request-reopen, use-vc, trust-ad and no-aaaa are followed. EDNS (edns0) is
+// always used. Servers are asked in their order; one that is silent for half a second has the next
 // asked beside it, and is asked last for a while. Happy Eyeballs v3 would begin
 // with those reached over IPv6; here the order given stands, since the first is
 // often the one that knows a site's own names.

@@ -10,21 +10,28 @@ import (
 	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
+// question is one type asked for, of one name.
+type question struct {
+	asked string // as the user wrote the name
+	name  dnswire.Name
+	typ   dnswire.Type
+	start time.Time
+}
+
 // family asks for one type, and goes on from reply to reply where the alias
 // chain does. f has the type, the name and room for addresses, and gets the rest.
-// It returns false, with f in disorder, where from is a cache alone that lacks
-// the answer.
-func (e *engine) family(ctx context.Context, from upstream.Exchanger, f *FamilyResult, asked string, name dnswire.Name, typ dnswire.Type) bool {
-	start := time.Now()
+// It returns false, with f in disorder, where from is a cache alone, or one reply,
+// and lacks the answer.
+func (e *engine) family(ctx context.Context, from upstream.Exchanger, f *FamilyResult, q question) bool {
 	f.Authenticated = e.conf.TrustAD
-	err := follow(ctx, from, f, name, typ)
+	err := follow(ctx, from, f, q.name, q.typ)
 	if err == upstream.ErrNotCached { //nolint:errorlint // it is never wrapped, and nothing else is that common
 		return false
 	}
-	f.Elapsed = time.Since(start)
+	f.Elapsed = time.Since(q.start)
 	if err != nil {
 		f.Authenticated = f.Authenticated && f.Server != ""
-		f.Err = familyError(asked, f, err)
+		f.Err = familyError(q.asked, f, err)
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/dnswire"
+	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
 // Lookup returns the addresses of a name, or of an address literal, as one
@@ -90,7 +92,7 @@ func (r *Resolver) search(ctx context.Context, p plan, types []dnswire.Type) []F
 	var best []FamilyResult
 	var room [1]dnswire.Name
 	for i, name := range p.names(room[:0]) {
-		out := r.start(p.engine, p.asked, name, types, true)
+		out := r.start(ctx, p.engine, p.asked, name, types)
 		results := r.gather(ctx, out)
 		if i == 0 || telling(results) > telling(best) {
 			best = results
@@ -152,15 +154,19 @@ type race struct {
 	asked  string
 	name   dnswire.Name
 	types  []dnswire.Type
+	began  time.Time
 	ctx    context.Context // of all questions: not the caller's, see gather
 	cancel context.CancelFunc
 	// todo are the places in types of the questions that the cache does not
-	// answer, turn how many of them have begun, left how many have not ended; the
-	// last one cancels.
+	// answer, turn how many of them have begun to be asked alone, left how many have
+	// not ended; the last one ends the race.
 	todo       []int
 	turn, left atomic.Int32
-	// here is how many of them are left to whoever waits for all.
-	here int
+	// burst has those that are to do; nil: each is asked alone. It is read by
+	// whoever waits, as long as that is all there is to wait for; after that by pump.
+	burst   *upstream.Burst
+	pumping bool
+	given   given
 	// results are by place in types. Each is written by its question, and read
 	// once its place has come out of done, which has room for all.
 	results [maxTypes]FamilyResult
@@ -172,26 +178,24 @@ type race struct {
 }
 
 // start asks all types at once, or one after the other where resolv.conf says
-// single-request. What the cache has is there when it returns. patient: the caller
-// may ask one of them itself in gather, where it has to wait for it anyway.
-func (r *Resolver) start(e *engine, asked string, name dnswire.Name, types []dnswire.Type, patient bool) *race {
-	out := &race{Resolver: r, engine: e, asked: asked, name: name, done: make(chan int, maxTypes)}
+// single-request. What the cache has is there when it returns.
+func (r *Resolver) start(ctx context.Context, e *engine, asked string, name dnswire.Name, types []dnswire.Type) *race {
+	out := &race{Resolver: r, engine: e, asked: asked, name: name, began: time.Now(), done: make(chan int, maxTypes)}
 	out.types, out.todo = append(out.typeRoom[:0], types...), out.todoRoom[:0]
 	text := textOf(name, asked)
-	now := time.Now()
 	for i, t := range types {
 		out.results[i] = FamilyResult{Type: typeName(t), Name: text}
-		if !out.recall(i, now) {
+		if !out.recall(i) {
 			out.todo = append(out.todo, i)
 		}
 	}
 	if len(out.todo) == 0 {
 		return out
 	}
-	if waits := len(types) == 1 || r.WaitAll && r.HTTPSDelay == 0; patient && waits && !e.conf.SingleRequest {
-		out.here = 1 // neither the Resolution Delay nor HTTPSDelay can end the wait sooner
+	out.left.Store(int32(len(out.todo))) //nolint:gosec // three at most
+	if !out.shoot(ctx) {
+		out.askEach()
 	}
-	out.askRest()
 	return out
 }
 
@@ -204,11 +208,160 @@ func textOf(name dnswire.Name, asked string) string {
 	return asked
 }
 
-// askRest asks what is to do.
-func (out *race) askRest() {
+func (out *race) question(i int) question {
+	return question{out.asked, out.name, out.types[i], out.began}
+}
+
+// recall answers the question at place i from the cache; false: it is to be asked.
+func (out *race) recall(i int) bool {
+	e := out.engine
+	if e.recall == nil || out.waitsForNAT64(i) {
+		return false
+	}
+	if !out.family(out.state.base, i, e.recall) {
+		return false
+	}
+	out.done <- i
+	return true
+}
+
+// waitsForNAT64 reports whether the network's prefixes are to be found out besides
+// the question at place i.
+func (out *race) waitsForNAT64(i int) bool {
+	return out.types[i] == dnswire.TypeAAAA && out.lacksNAT64(out.state.base, out.engine, out.began)
+}
+
+// family has engine.family answer the question at place i. If that cannot, it is as
+// if it had not been tried.
+func (out *race) family(ctx context.Context, i int, from upstream.Exchanger) bool {
+	f := &out.results[i]
+	blank := *f
+	f.Addrs = out.addrRoom[i][:0]
+	if !out.engine.family(ctx, from, f, out.question(i)) {
+		*f = blank
+		return false
+	}
+	return true
+}
+
+// shoot asks what is to do in a burst; false: it is to be asked otherwise.
+func (out *race) shoot(ctx context.Context) bool {
+	if conf := out.engine.conf; conf.SingleRequest || conf.SingleRequestReopen {
+		return false
+	}
+	var room [maxTypes]upstream.Query
+	queries := room[:0]
+	for _, i := range out.todo {
+		if out.waitsForNAT64(i) {
+			return false
+		}
+		queries = append(queries, upstream.Query{
+			Question: dnswire.Question{Name: out.name, Type: out.types[i], Class: dnswire.ClassINET},
+		})
+	}
+	b := new(upstream.Burst)
+	if !b.Begin(ctx, out.engine.ask, queries) {
+		return false
+	}
+	if !out.state.enter(b) {
+		b.Close()
+		return false
+	}
+	out.burst = b
+	return true
+}
+
+// read waits until the next question of the burst is over, or until the time is
+// until, if that is not zero, and reports which it was. When ctx has ended nothing
+// more is asked.
+func (out *race) read(ctx context.Context, until time.Time) bool {
+	n, reply, err := out.burst.Next(until)
+	switch {
+	case err == nil:
+		out.take(out.todo[n], reply)
+	case errors.Is(err, upstream.ErrUnfinished):
+		whole := out.context()
+		if ctx.Err() != nil {
+			out.cancel()
+		}
+		out.goOn(out.burst.Resume(whole, n), out.todo[n], out.engine.ask)
+	default:
+		return false
+	}
+	return true
+}
+
+// take makes a result of a reply. Where more has to be asked, that is left to a
+// goroutine.
+func (out *race) take(i int, reply upstream.Reply) {
+	out.given = given{reply: reply}
+	if out.family(context.Background(), i, &out.given) {
+		out.end(i)
+		return
+	}
+	reply.Msg = bytes.Clone(reply.Msg)
+	out.goOn(out.context(), i, &given{reply: reply, next: out.engine.ask})
+}
+
+// given is a reply that is there, and who is asked after it; nil: none.
+type given struct {
+	reply upstream.Reply
+	spent bool
+	next  upstream.Exchanger
+}
+
+func (g *given) Exchange(ctx context.Context, q upstream.Query) (upstream.Reply, error) {
+	switch {
+	case !g.spent:
+		g.spent = true
+		return g.reply, nil
+	case g.next == nil:
+		return upstream.Reply{}, upstream.ErrNotCached
+	}
+	return g.next.Exchange(ctx, q)
+}
+
+// context is that of the questions which are asked by goroutines.
+func (out *race) context() context.Context {
+	if out.ctx == nil {
+		out.ctx, out.cancel = context.WithCancel(out.state.base)
+	}
+	return out.ctx
+}
+
+// goOn has a goroutine ask the question at place i, and another, if need be, read
+// the burst.
+func (out *race) goOn(ctx context.Context, i int, from upstream.Exchanger) {
+	out.state.ask(func() {
+		out.family(ctx, i, from)
+		out.end(i)
+	})
+	out.handOver()
+}
+
+// handOver has a goroutine read the burst from now on.
+func (out *race) handOver() {
+	if out.burst == nil || out.pumping {
+		return
+	}
+	out.context()
+	out.pumping = true
+	if out.burst.Open() > 0 {
+		out.state.ask(out.pump)
+	}
+}
+
+// pump reads the burst to its end.
+func (out *race) pump() {
+	for out.burst.Open() > 0 {
+		out.read(out.ctx, time.Time{})
+	}
+}
+
+// askEach asks what is to do, each question by a goroutine.
+func (out *race) askEach() {
 	s := &out.state
-	out.ctx, out.cancel = context.WithCancel(s.base)
-	out.left.Store(int32(len(out.todo))) //nolint:gosec // three at most
+	out.context()
 	if out.engine.conf.SingleRequest {
 		s.ask(func() {
 			for range out.todo {
@@ -221,7 +374,7 @@ func (out *race) askRest() {
 		defer s.running.Done()
 		out.next()
 	}
-	for range len(out.todo) - out.here {
+	for range out.todo {
 		if !s.begin() {
 			out.next()
 			continue
@@ -230,56 +383,34 @@ func (out *race) askRest() {
 	}
 }
 
-// askHere asks what is left to the caller, on its own goroutine, until ctx ends.
-func (out *race) askHere(ctx context.Context) {
-	if out.here == 0 {
-		return
-	}
-	if out.state.begin() { // otherwise Close has ended the context already
-		defer out.state.running.Done()
-	}
-	if ctx.Done() != nil {
-		defer context.AfterFunc(ctx, out.cancel)()
-	}
-	out.next()
-}
-
-// recall answers the question at place i from the cache; false: it is to be asked.
-func (out *race) recall(i int, now time.Time) bool {
-	e, t := out.engine, out.types[i]
-	if e.recall == nil || t == dnswire.TypeAAAA && out.lacksNAT64(out.state.base, e, now) {
-		return false
-	}
-	f := &out.results[i]
-	blank := *f
-	f.Addrs = out.addrRoom[i][:0]
-	if !e.family(out.state.base, e.recall, f, out.asked, out.name, t) {
-		*f = blank
-		return false
-	}
-	out.done <- i
-	return true
-}
-
 // next asks the next question that is to do.
 func (out *race) next() {
 	i := out.todo[out.turn.Add(1)-1]
-	f, t := &out.results[i], out.types[i]
 	var nat64 <-chan struct{}
-	if t == dnswire.TypeAAAA {
+	if out.types[i] == dnswire.TypeAAAA {
 		nat64 = out.discovery(out.ctx, out.engine, time.Now())
 	}
-	f.Addrs = out.addrRoom[i][:0]
-	out.engine.family(out.ctx, out.engine.ask, f, out.asked, out.name, t)
-	if f.found() {
+	out.family(out.ctx, i, out.engine.ask)
+	if out.results[i].found() {
 		out.learnNAT64(out.ctx, nat64)
 	}
-	for _, a := range f.Addrs { // for the merge, while the others are on their way
-		out.state.sources.of(out.ctx, a.Unmap(), time.Now())
+	out.end(i)
+}
+
+// end is the end of the question at place i.
+func (out *race) end(i int) {
+	for _, a := range out.results[i].Addrs { // for the merge, while the others are on their way
+		out.state.sources.of(context.Background(), a.Unmap(), time.Now())
 	}
 	out.done <- i
-	if out.left.Add(-1) == 0 {
+	if out.left.Add(-1) > 0 {
+		return
+	}
+	if out.cancel != nil {
 		out.cancel()
+	}
+	if out.burst != nil {
+		out.state.leave(out.burst)
 	}
 }
 
@@ -297,31 +428,65 @@ func (a *arrivals) add(i int) {
 // gather waits for the results as Lookup promises.
 func (r *Resolver) gather(ctx context.Context, out *race) []FamilyResult {
 	var have arrivals
-	var grace <-chan time.Time
-	out.askHere(ctx)
+	var until time.Time // when the wait is over; zero: when all have come
+	if out.burst != nil && ctx.Done() != nil {
+		defer context.AfterFunc(ctx, out.burst.Interrupt)()
+	}
 	for have.n < len(out.types) {
-		select {
-		case i := <-out.done:
+		i, err := out.await(ctx, until)
+		switch {
+		case err == nil:
 			have.add(i)
-			f := &out.results[i]
-			if grace == nil && have.n < len(out.types) && !r.WaitAll && (r.usable(f) || f.denies()) {
-				t := time.NewTimer(r.resolutionDelay())
-				defer t.Stop()
-				grace = t.C
+			if until.IsZero() {
+				until = out.until(have, i)
 			}
-			if grace == nil && r.WaitAll && r.HTTPSDelay != 0 && out.lacksHTTPS(have) {
-				t := time.NewTimer(r.HTTPSDelay)
-				defer t.Stop()
-				grace = t.C
-			}
-		case <-grace:
-			return out.inOrder(have, ErrPending) // the rest goes to the cache
-		case <-ctx.Done():
+		case errors.Is(err, ErrPending): // the rest goes to the cache
+			out.handOver()
+			return out.inOrder(have, ErrPending)
+		default:
 			out.drain(&have)
-			return out.inOrder(have, kindOf(context.Cause(ctx)))
+			return out.inOrder(have, kindOf(err))
 		}
 	}
 	return out.inOrder(have, nil)
+}
+
+// await returns the place of the next result. The error is ErrPending when the time
+// is until, if that is not zero, or why ctx has ended.
+func (out *race) await(ctx context.Context, until time.Time) (int, error) {
+	for out.burst != nil && !out.pumping && len(out.done) == 0 {
+		if !out.read(ctx, until) {
+			return 0, ErrPending
+		}
+	}
+	var late <-chan time.Time
+	if !until.IsZero() {
+		t := time.NewTimer(time.Until(until))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case i := <-out.done:
+		return i, nil
+	case <-late:
+		return 0, ErrPending
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// until is the end of the wait, now that the result at place i has come: zero where
+// there is none but the others' coming.
+func (out *race) until(have arrivals, i int) time.Time {
+	f := &out.results[i]
+	switch {
+	case have.n == len(out.types):
+	case !out.WaitAll && (out.usable(f) || f.denies()):
+		return time.Now().Add(out.resolutionDelay())
+	case out.WaitAll && out.HTTPSDelay != 0 && out.lacksHTTPS(have):
+		return time.Now().Add(out.HTTPSDelay)
+	}
+	return time.Time{}
 }
 
 // lacksHTTPS reports whether HTTPS is all that is missing.
@@ -350,8 +515,12 @@ func (out *race) inOrder(have arrivals, missing error) []FamilyResult {
 // drain cancels what is out and waits for it. Results with addresses that had
 // come in time after all count as arrived.
 func (out *race) drain(have *arrivals) {
+	out.handOver()
 	if out.cancel != nil {
 		out.cancel()
+	}
+	if out.burst != nil {
+		out.burst.Interrupt()
 	}
 	for n := have.n; n < len(out.types); n++ {
 		if i := <-out.done; out.results[i].found() {
@@ -396,7 +565,7 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 		var held []FamilyResult
 		var room [1]dnswire.Name
 		for i, name := range p.names(room[:0]) {
-			out := r.start(p.engine, p.asked, name, p.engine.allowed(r.types()), false)
+			out := r.start(ctx, p.engine, p.asked, name, p.engine.allowed(r.types()))
 			results, end := r.stream(ctx, out, yield)
 			if end {
 				return
@@ -416,6 +585,7 @@ func (r *Resolver) Stream(ctx context.Context, name string) iter.Seq2[FamilyResu
 // It returns those held back, or true when there is nothing more to yield.
 func (r *Resolver) stream(ctx context.Context, out *race, yield func(FamilyResult, error) bool) (held []FamilyResult, end bool) {
 	found := false
+	out.handOver()
 	var have arrivals
 	var grace <-chan time.Time
 	for have.n < len(out.types) {

@@ -46,7 +46,7 @@ func (m *nat64Memory) learn(prefixes []netip.Prefix, until time.Time) {
 // discover asks for the NAT64 prefixes of the network (RFC 7050).
 func (e *engine) discover(ctx context.Context) {
 	f := FamilyResult{Type: "AAAA", Name: ipv4OnlyName}
-	e.family(ctx, e.ask, &f, ipv4OnlyName, ipv4OnlyWire, dnswire.TypeAAAA)
+	e.family(ctx, e.ask, &f, question{ipv4OnlyName, ipv4OnlyWire, dnswire.TypeAAAA, time.Now()})
 	if ctx.Err() == nil {
 		ttl := min(max(f.TTL, nat64LeastTime), nat64MostTime)
 		e.nat64.learn(prefixesIn(f.Addrs), time.Now().Add(ttl))

@@ -33,8 +33,10 @@ type state struct {
 	policy addrsel.Policy
 	gai    []byte // what policy was made of
 
+	bursts map[*upstream.Burst]struct{} // in flight
+
 	sources sourceMemory
-	running sync.WaitGroup // the goroutines of questions; added to under mu
+	running sync.WaitGroup // the goroutines of questions, and bursts; added to under mu
 }
 
 // engine is a configuration and the way to ask that was built for it.
@@ -205,11 +207,38 @@ func (s *state) begin() bool {
 	return true
 }
 
+// enter counts a burst in, which Close interrupts and waits for; false after Close.
+func (s *state) enter(b *upstream.Burst) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.bursts == nil {
+		s.bursts = map[*upstream.Burst]struct{}{}
+	}
+	s.bursts[b] = struct{}{}
+	s.running.Add(1)
+	return true
+}
+
+// leave ends what enter began.
+func (s *state) leave(b *upstream.Burst) {
+	s.mu.Lock()
+	delete(s.bursts, b)
+	s.mu.Unlock()
+	b.Close()
+	s.running.Done()
+}
+
 func (s *state) close() {
 	s.mu.Lock()
 	s.closed = true
 	if s.stop != nil {
 		s.stop()
+	}
+	for b := range s.bursts {
+		b.Interrupt()
 	}
 	s.mu.Unlock()
 	s.running.Wait()
