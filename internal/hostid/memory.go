@@ -22,7 +22,8 @@ const (
 // full, the pair not used for the longest time is forgotten.
 //
 // A proof is overruled only by a later one: a failure that proves nothing puts
-// the next try off, and leaves the verdict.
+// the next try off, and leaves the verdict. Who has seen more of a failure can take
+// a proof back, see [Memory.Withdraw].
 //
 // It also keeps the last answers of each name, see [Memory.Note], and the keys met
 // at its addresses, see [Memory.Meet].
@@ -45,11 +46,13 @@ type pair struct {
 
 // entry is what is known of a pair.
 type entry struct {
-	pair    pair
-	proof   Outcome   // the last outcome with a verdict
-	proven  time.Time // when that was
-	last    Outcome   // the last outcome
-	settled time.Time // when that was
+	pair      pair
+	proof     Outcome   // the last outcome with a verdict
+	proven    time.Time // when that was
+	port      uint16    // at which that was; 0: not known
+	last      Outcome   // the last outcome
+	settled   time.Time // when that was
+	withdrawn time.Time // until when outcomes were taken back
 }
 
 // NewMemory returns a memory for capacity pairs of addresses; zero or less
@@ -68,26 +71,31 @@ func NewMemory(capacity int) *Memory {
 // had the outcome o at now. NotTried, a pair of equal or invalid addresses and
 // names over MaxName are not kept.
 func (m *Memory) Record(name string, first, addr netip.Addr, o Outcome, now time.Time) {
-	k, ok := newPair(name, first, addr)
+	m.RecordAt(name, netip.AddrPortFrom(first, 0), addr, o, now)
+}
+
+// RecordAt is Record where the port of the connection is known, 0 if it is not.
+func (m *Memory) RecordAt(name string, first netip.AddrPort, addr netip.Addr, o Outcome, now time.Time) {
+	k, ok := newPair(name, first.Addr(), addr)
 	if !ok || o == NotTried || o >= outcomes {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e := m.take(k)
-	if now.Before(e.settled) {
+	if now.Before(e.settled) || now.Before(e.withdrawn) {
 		return // joins of an earlier dial can be told later
 	}
 	e.last, e.settled = o, now
-	e.prove(o, now)
+	e.prove(o, first.Port(), now)
 }
 
 // prove keeps o as the pair's proof if it has a verdict. It does not end sooner
 // what it only confirms.
-func (e *entry) prove(o Outcome, now time.Time) {
+func (e *entry) prove(o Outcome, port uint16, now time.Time) {
 	confirms := o.Verdict() == e.proof.Verdict() && now.Add(o.Lifetime()).Before(e.expires())
 	if o.Verdict() != Unknown && !confirms {
-		e.proof, e.proven = o, now
+		e.proof, e.port, e.proven = o, port, now
 	}
 }
 

@@ -14,13 +14,13 @@ import (
 //
 //	magic     8 octets, the last the version
 //	count     32 bits, then so many pairs, the least recently used first:
-//	          name, address, address, proof 8, proven 64, last 8, settled 64
+//	          name, address, address, proof 8, port 16, proven 64, last 8, settled 64
 //	count     32 bits, then so many histories, the least recently noted first:
 //	          name, count 8, then so many sightings:
 //	          at 64, server, count 8, then so many addresses
 //	name, server  length 16, octets
 //	address   length 8 (4 or 16), octets
-const snapshotMagic = "mphosts\x01"
+const snapshotMagic = "mphosts\x02"
 
 // MaxSnapshot is the longest snapshot that is read, in octets.
 const MaxSnapshot = 64 << 20
@@ -88,7 +88,8 @@ func (h history) worth(now time.Time) bool {
 func (e *entry) append(b []byte) []byte {
 	b = appendText(b, e.pair.name)
 	b = appendAddr(appendAddr(b, e.pair.a), e.pair.b)
-	b = appendTime(append(b, byte(e.proof)), e.proven)
+	b = binary.BigEndian.AppendUint16(append(b, byte(e.proof)), e.port)
+	b = appendTime(b, e.proven)
 	return appendTime(append(b, byte(e.last)), e.settled)
 }
 
@@ -222,7 +223,7 @@ func (d *decoder) entry() entry {
 	var e entry
 	e.pair.name = d.text(MaxName)
 	e.pair.a, e.pair.b = d.addr(), d.addr()
-	e.proof, e.proven = d.outcome(), d.time()
+	e.proof, e.port, e.proven = d.outcome(), uint16(d.uint(2)), d.time()
 	e.last, e.settled = d.outcome(), d.time()
 	proves := e.proof.Verdict() != Unknown
 	d.bad = d.bad || !e.pair.a.Less(e.pair.b) || e.last == NotTried || e.settled.IsZero() ||
