@@ -164,6 +164,9 @@ func (m machine) LookUp(name string, first, addr netip.Addr, uid uint32) (broker
 	return broker.Finding{}, false
 }
 
+// Withdraw keeps what there is.
+func (machine) Withdraw(broker.Finding) bool { return false }
+
 // TestBrokerSharesVerdicts: what one program has learned of a name's hosts, the
 // next one knows, by the broker.
 func TestBrokerSharesVerdicts(t *testing.T) {

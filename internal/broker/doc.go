@@ -53,6 +53,34 @@
 // have a connection to the first address, and learns of the names that it can
 // guess that another program had to do with them.
 //
+// # Refusals
+//
+// An address that was proven can change hands. Where a client reports that a join was
+// refused, and the server has itself seen that, it has its Memory withdraw the proof,
+// for everybody. A refusal is no proof of the opposite: the token may be unknown
+// there, but as well the port may be closed, or a firewall have sent the reset. So
+// what is left is that nothing is known, and the next join decides. It must be of
+// use to nobody to have true proofs withdrawn, hence the conditions:
+//
+//   - The server made the join for this client, at the connection's own port, and
+//     the kernel says ECONNREFUSED. A time-out, an end without a reason (a subflow
+//     limit, an answer without MPTCP) and a command that failed do not count.
+//   - The connection is alive when the report comes, so it was then: neither has the
+//     peer closed it nor an error ended it. A program that closes its own connection
+//     leaves the peer knowing the token until the peer has closed too.
+//   - The proof is of the same pair and name, older than the join's beginning, and
+//     made at the same port: at another, the host may listen at one address only. A
+//     pair is the refused address and the connection's peer, or an address that was
+//     joined to the same connection.
+//   - A refusal counts once, and a pair's proof is withdrawn once in ten minutes
+//     (hostid.WithdrawPause).
+//
+// What is left to a program that means harm: a host that aborts a connection in the
+// moment of the join, refuses joins under load (SYN cookies) or from one of this
+// machine's addresses. It costs the others what it costs them not to have met the
+// pair: the address is tried again as an unknown one, and the join that succeeds is
+// proof for everybody, which then stands for those ten minutes.
+//
 // # Protocol, version 2
 //
 // A unix socket of type SOCK_SEQPACKET: the kernel keeps the borders of the

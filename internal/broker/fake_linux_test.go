@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -30,6 +31,7 @@ var fakeMachine = machine{[]netip.Addr{own}, []mptcp.Listener{{Local: netip.Addr
 // broker, the unix socket and the descriptors are real.
 type fakes struct {
 	*mptcptest.PathManager
+	closing atomic.Bool // all connections' peers have closed
 
 	mu     sync.Mutex // guards tokens
 	tokens map[uint64]uint32
@@ -94,7 +96,7 @@ func (f *fakes) prove(fd int) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
-	return proof{token: token, local: here, remote: peer, subflows: info.Subflows}, nil
+	return proof{token: token, local: here, remote: peer, subflows: info.Subflows, closing: f.closing.Load()}, nil
 }
 
 // rawClient speaks to the broker octet by octet.

@@ -52,6 +52,12 @@ func (v *view) note(e mptcp.Event) {
 	}
 }
 
+// joinedBeside returns the addresses, sorted, that were joined beside addr.
+func (v *view) joinedBeside(addr netip.Addr) []netip.Addr {
+	all := slices.SortedFunc(maps.Keys(v.joined), netip.Addr.Compare)
+	return slices.DeleteFunc(all, func(a netip.Addr) bool { return a == addr })
+}
+
 // clone returns a copy that shares nothing with v.
 func (v *view) clone() view {
 	return view{created: v.created, announced: maps.Clone(v.announced), joined: maps.Clone(v.joined)}

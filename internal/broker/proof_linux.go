@@ -23,6 +23,7 @@ type proof struct {
 	token         uint32
 	local, remote netip.AddrPort // the connection's own ends
 	subflows      int            // besides the first
+	closing       bool           // the peer has ended it, or an error has
 }
 
 // prover judges descriptors.
@@ -63,7 +64,7 @@ func (p prover) prove(fd int) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
-	out := proof{token: info.Token, subflows: info.Subflows}
+	out := proof{token: info.Token, subflows: info.Subflows, closing: closing(fd)}
 	if out.local, err = addrPort(unix.Getsockname(fd)); err == nil {
 		out.remote, err = addrPort(unix.Getpeername(fd))
 	}
@@ -71,6 +72,14 @@ func (p prover) prove(fd int) (proof, error) {
 		return proof{}, fmt.Errorf("read the connection's ends: %w", err)
 	}
 	return out, nil
+}
+
+// closing tells whether the connection's end has begun at the peer, or has come. As
+// long as it has not, the peer knows the connection: it forgets one in order only
+// when this end has confirmed its DATA_FIN (RFC 8684 section 3.3.3).
+func closing(fd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}, 0) //nolint:gosec // a descriptor
+	return n > 0 || err != nil
 }
 
 // addrPort takes what getsockname and getpeername return.

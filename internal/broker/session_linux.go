@@ -57,6 +57,7 @@ type session struct {
 	mu    sync.Mutex    // guards all below
 	view  view          // of the connection
 	noted chan struct{} // closed and replaced when the view changes
+	joins refusals      // of the client
 }
 
 func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
@@ -66,6 +67,7 @@ func newSession(s *Server, conn *net.UnixConn, peer unix.Ucred) *session {
 		uid:      peer.Uid,
 		receiver: receiver{conn: conn},
 		noted:    make(chan struct{}),
+		joins:    make(refusals),
 		log:      s.config.Log.With("uid", peer.Uid, "pid", peer.Pid),
 		limiter:  rate.NewLimiter(rate.Limit(s.config.Limits.Requests), s.config.Limits.Burst),
 	}
@@ -229,6 +231,7 @@ func (s *session) command(ctx context.Context, r request, p proof) error {
 	manager := s.server.config.Manager
 	switch r.Op {
 	case opCreate:
+		s.begin(r.Subflow.Remote) // the event can come before the answer
 		return manager.CreateSubflow(s.token, r.Subflow)
 	case opDestroy:
 		return manager.DestroySubflow(s.token, r.Subflow)
@@ -237,7 +240,9 @@ func (s *session) command(ctx context.Context, r request, p proof) error {
 	case opAnnounce:
 		return s.announce(r)
 	case opReport:
-		s.server.config.Memory.Record(s.finding(ctx, r, p))
+		f := s.finding(ctx, r, p)
+		s.server.config.Memory.Record(f)
+		s.withdraw(f, p)
 		return nil
 	default:
 		err := manager.Remove(s.token, r.AddrID)
@@ -251,7 +256,7 @@ func (s *session) command(ctx context.Context, r request, p proof) error {
 // finding is what a client reports, and whether the broker has seen it too.
 func (s *session) finding(ctx context.Context, r request, p proof) Finding {
 	return Finding{
-		Name: r.Name, First: p.remote.Addr(), Addr: r.Addrs[0], Outcome: r.Outcome, Time: time.Now(),
+		Name: r.Name, First: p.remote.Addr(), Port: p.remote.Port(), Addr: r.Addrs[0], Outcome: r.Outcome, Time: time.Now(),
 		Proven: s.awaitProof(ctx, r.Outcome, r.Addrs[0]), UID: s.uid,
 	}
 }
@@ -276,6 +281,30 @@ func (s *session) awaitProof(ctx context.Context, o Outcome, addr netip.Addr) bo
 		case <-noted:
 		case <-ctx.Done():
 			return false
+		}
+	}
+}
+
+// withdraw has the memory take back what a refusal that the broker has seen itself
+// contradicts: that the address is one host with the connection's peer, or with an
+// address that was joined to this very connection, which is the peer's too. The
+// connection was alive when the join was refused, for it still is.
+func (s *session) withdraw(f Finding, p proof) {
+	if !f.Outcome.refusal() || p.closing {
+		return
+	}
+	s.mu.Lock()
+	begun, refused := s.joins.take(netip.AddrPortFrom(f.Addr, f.Port))
+	peers := append(s.view.joinedBeside(f.Addr), f.First)
+	s.mu.Unlock()
+	if !refused {
+		return
+	}
+	f.Time, f.Proven = begun, true
+	for _, a := range peers {
+		f.First = a
+		if s.server.config.Memory.Withdraw(f) {
+			s.log.Info("broker saw a join refused: a proof is withdrawn", "name", f.Name, "first", f.First, "addr", f.Addr)
 		}
 	}
 }
@@ -339,11 +368,19 @@ func (s *session) pump(ctx context.Context, events <-chan mptcp.Event) error {
 	return errManager
 }
 
+// begin notes a join that the client asked for.
+func (s *session) begin(remote netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.joins.begin(remote, time.Now())
+}
+
 // note keeps what the broker decides by.
 func (s *session) note(e mptcp.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.view.note(e)
+	s.joins.note(e)
 	close(s.noted)
 	s.noted = make(chan struct{})
 }

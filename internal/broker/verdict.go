@@ -39,10 +39,14 @@ const (
 // provable tells whether the broker can see the outcome itself.
 func (o Outcome) provable() bool { return o == Joined || o == LimitReached || o == Announced }
 
+// refusal tells whether the outcome begins with a join that was reset.
+func (o Outcome) refusal() bool { return o == OtherHost || o == Refused || o == ClosedPort }
+
 // Finding is what the broker was told of two addresses of one name.
 type Finding struct {
 	Name    string     // as the client has it, at most MaxName octets
 	First   netip.Addr // the address of a connection's peer, as the broker read it
+	Port    uint16     // the port of it
 	Addr    netip.Addr // the other address
 	Outcome Outcome
 	Time    time.Time
@@ -62,6 +66,11 @@ type Memory interface {
 	// LookUp returns what is known of two addresses of a name: the newest
 	// finding that is Proven or of this user; false is nothing.
 	LookUp(name string, first, addr netip.Addr, uid uint32) (Finding, bool)
+	// Withdraw takes in that the broker has itself seen a join of Addr refused that
+	// it made at Port at Time, on a connection whose peer has First and which was
+	// alive. That proves nothing, but an older proof that the two are one host is
+	// no proof any more, for anybody. It tells whether there was one.
+	Withdraw(Finding) bool
 }
 
 // Why the broker has nothing to say.

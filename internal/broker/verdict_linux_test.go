@@ -2,8 +2,11 @@ package broker
 
 import (
 	"errors"
+	"io"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,12 +14,22 @@ import (
 	"time"
 
 	"github.com/af-multipath/mpresolve/internal/mptcp"
+	"github.com/af-multipath/mpresolve/internal/mptcp/mptcptest"
 )
 
 // shelf is a memory that keeps everything.
 type shelf struct {
-	mu  sync.Mutex // guards all
-	all []Finding
+	mu        sync.Mutex // guards all below
+	all       []Finding
+	withdrawn []Finding
+}
+
+// Withdraw keeps what it is told too.
+func (s *shelf) Withdraw(f Finding) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.withdrawn = append(s.withdrawn, f)
+	return true
 }
 
 func (s *shelf) Record(f Finding) {
@@ -35,6 +48,15 @@ func (s *shelf) LookUp(name string, first, addr netip.Addr, _ uint32) (Finding, 
 		}
 	}
 	return Finding{}, false
+}
+
+// taken returns what was withdrawn since the last call.
+func (s *shelf) taken() []Finding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.withdrawn
+	s.withdrawn = nil
+	return all
 }
 
 // last returns what was recorded last.
@@ -60,7 +82,7 @@ func TestReport(t *testing.T) {
 		if age := time.Since(got.Time); age < 0 || age > eventTimeout {
 			t.Errorf("recorded at %v", got.Time)
 		}
-		want := Finding{Name: "a.example", First: peer.Addr(), Addr: addr, Outcome: o, Proven: proven, UID: uint32(os.Getuid())}
+		want := Finding{Name: "a.example", First: peer.Addr(), Port: peer.Port(), Addr: addr, Outcome: o, Proven: proven, UID: uint32(os.Getuid())}
 		got.Time = time.Time{}
 		if got != want {
 			t.Errorf("recorded %+v, want %+v", got, want)
@@ -186,6 +208,63 @@ func TestLookUp(t *testing.T) {
 	}
 }
 
+// TestWithdraw: what the broker has seen refused is a proof no more, of the address
+// and each that the connection's peer is known by; of a refusal once. A client's word
+// does not withdraw, nor does what the broker did not see refused, or at another port,
+// or on a connection that ends.
+func TestWithdraw(t *testing.T) {
+	kept := new(shelf)
+	f, b := serveFakes(t, Config{Memory: kept})
+	c := b.attach(f.connect(t, token))
+	sub := subscribe(t, c, token)
+	third, odd := netip.MustParseAddr("203.0.113.3"), netip.MustParseAddrPort("203.0.113.4:8443")
+	f.Script(third, mptcptest.Script{Result: mptcptest.Join})
+	create := func(to netip.AddrPort, r mptcptest.Result, want mptcp.EventType) {
+		t.Helper()
+		f.Script(to.Addr(), mptcptest.Script{Result: r})
+		if err := c.CreateSubflow(token, mptcp.Subflow{Remote: to}); err != nil {
+			t.Fatal(err)
+		}
+		next(t, sub, want)
+	}
+	report := func(o Outcome, addr netip.Addr, want ...netip.Addr) {
+		t.Helper()
+		if err := c.Report("a.example", addr, o); err != nil {
+			t.Fatal(err)
+		}
+		var firsts []netip.Addr
+		for _, w := range kept.taken() {
+			firsts = append(firsts, w.First)
+			if w.Name != "a.example" || w.Addr != addr || w.Port != peer.Port() || time.Since(w.Time) > eventTimeout {
+				t.Errorf("withdrawn: %+v", w)
+			}
+		}
+		if !slices.Equal(firsts, want) {
+			t.Errorf("%v of %v: withdrawn with %v, want %v", o, addr, firsts, want)
+		}
+	}
+	refuse := func(addr netip.AddrPort) { create(addr, mptcptest.Refuse, mptcp.SubflowClosed) }
+
+	report(Refused, other.Addr()) // says the client
+	refuse(other)
+	report(TimedOut, other.Addr())
+	report(Refused, other.Addr(), peer.Addr())
+	report(Refused, other.Addr())
+	create(netip.AddrPortFrom(third, peer.Port()), mptcptest.Join, mptcp.SubflowEstablished)
+	refuse(other)
+	report(OtherHost, other.Addr(), third, peer.Addr())
+	refuse(other)
+	create(other, mptcptest.Join, mptcp.SubflowEstablished)
+	report(Refused, other.Addr()) // it was joined since
+	f.Emit(mptcp.Event{Type: mptcp.Announced, Token: token, RemoteID: 4, Remote: odd})
+	next(t, sub, mptcp.Announced)
+	refuse(odd)
+	report(Refused, odd.Addr())
+	refuse(other)
+	f.closing.Store(true)
+	report(Refused, other.Addr())
+}
+
 // TestNoMemory: a broker that keeps nothing says so, and goes on.
 func TestNoMemory(t *testing.T) {
 	f, b := serveFakes(t, Config{})
@@ -229,4 +308,65 @@ func TestLabReport(t *testing.T) {
 			t.Errorf("found %+v, %v", found, err)
 		}
 	})
+}
+
+// TestLabWithdraw: what the kernel says was refused is withdrawn while the connection
+// is alive, not when its peer has closed it.
+func TestLabWithdraw(t *testing.T) {
+	kept := new(shelf)
+	inLab(t, Config{Memory: kept}, func(t *testing.T, w *world) {
+		l, err := w.server.Listen("tcp", ":7001")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		closed := make(chan error, 1)
+		go func() { closed <- closeAfter(l, 6) }()
+		for port, alive := range map[uint16]bool{labPort: true, labPort + 1: false} {
+			conn, raw := connect(t, true, netip.AddrPortFrom(server1v6, port))
+			c := w.attach(raw)
+			sub := subscribe(t, c, c.token)
+			if err := c.CreateSubflow(c.token, mptcp.Subflow{Remote: netip.AddrPortFrom(otherv6, port)}); err != nil {
+				t.Fatal(err)
+			}
+			next(t, sub, mptcp.SubflowClosed)
+			if !alive {
+				if _, err := conn.Write([]byte("octets")); err != nil {
+					t.Fatal(err)
+				}
+				if n, err := conn.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+					t.Fatalf("%d octets, %v, want the end", n, err)
+				}
+			}
+			if err := c.Report("server.example", otherv6, Refused); err != nil {
+				t.Fatal(err)
+			}
+			all := kept.taken()
+			if len(all) != map[bool]int{true: 1}[alive] || alive && (all[0].First != server1v6 || all[0].Port != port) {
+				t.Errorf("port %d: withdrawn %+v", port, all)
+			}
+		}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// closeAfter accepts a connection, returns what it is sent the first time, of n
+// octets, and closes it when so many have come again.
+func closeAfter(l net.Listener, n int) error {
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b := make([]byte, n)
+	if _, err := io.ReadFull(c, b); err != nil {
+		return err
+	}
+	if _, err := c.Write(b); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, b)
+	return err
 }

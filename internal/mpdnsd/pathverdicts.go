@@ -40,10 +40,15 @@ func (d *daemon) openVerdicts(set *setup) error {
 func (v *pathVerdicts) Record(f broker.Finding) {
 	name, outcome := verdicts.Name(f.Name), outcomeOf(f.Outcome)
 	if f.Proven {
-		v.store.Prove(name, f.First, f.Addr, outcome, f.Time)
+		v.store.Prove(name, netip.AddrPortFrom(f.First, f.Port), f.Addr, outcome, f.Time)
 		return
 	}
 	v.store.Hint(f.UID, name, f.First, f.Addr, outcome, f.Time)
+}
+
+// Withdraw is [broker.Memory].Withdraw.
+func (v *pathVerdicts) Withdraw(f broker.Finding) bool {
+	return v.store.Withdraw(verdicts.Name(f.Name), netip.AddrPortFrom(f.First, f.Port), f.Addr, f.Time)
 }
 
 // LookUp is [broker.Memory].LookUp: the later of a proof and of what the user's

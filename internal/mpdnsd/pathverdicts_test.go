@@ -53,6 +53,38 @@ func TestPathVerdicts(t *testing.T) {
 	want(3, addr, broker.Joined, true)
 }
 
+// TestWithdrawn: a proof that a refusal contradicts is nobody's, whoever met it, under
+// each spelling of the name; a hint is its user's.
+func TestWithdrawn(t *testing.T) {
+	store, err := verdicts.Open(verdicts.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	v := &pathVerdicts{store}
+	first, addr := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
+	now := time.Now()
+	f := broker.Finding{Name: "a.example:443", First: first, Port: 443, Addr: addr, Outcome: broker.Joined, Proven: true, UID: 1, Time: now.Add(-time.Hour)}
+	v.Record(f)
+	f.Port, f.Outcome, f.UID, f.Time = 81, broker.Refused, 2, now
+	if v.Withdraw(f) {
+		t.Error("withdrawn by a refusal at another port")
+	}
+	f.Name, f.Port, f.Proven = "A.example.:443", 443, false
+	v.Record(f)
+	if !v.Withdraw(f) || v.Withdraw(f) {
+		t.Error("not withdrawn, or twice")
+	}
+	for uid, want := range map[uint32]broker.Outcome{1: 0, 2: broker.Refused, 3: 0} {
+		if f, ok := v.LookUp("a.example", first, addr, uid); f.Outcome != want || ok != (want != 0) || f.Proven {
+			t.Errorf("user %d is told %+v, %v", uid, f, ok)
+		}
+	}
+	if e := store.Memory().Evidence("a.example.", []netip.Addr{addr, first}, now); len(e) != 0 {
+		t.Errorf("the MULTIPATH answer has %v", e)
+	}
+}
+
 // TestVerdictNames: a client's spelling of a name, with a port or without, is the same
 // name, and that of the MULTIPATH answer.
 func TestVerdictNames(t *testing.T) {

@@ -18,6 +18,9 @@ const name = "www.example."
 
 var first, second, third = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
 
+// at is a connection to an address.
+func at(addr netip.Addr) netip.AddrPort { return netip.AddrPortFrom(addr, 443) }
+
 // keeping opens a store with a file, and returns its log.
 func keeping(t *testing.T, path string) (*Store, *strings.Builder) {
 	t.Helper()
@@ -43,10 +46,10 @@ func TestFile(t *testing.T) {
 		if !strings.Contains(log.String(), "none yet") {
 			t.Error(log)
 		}
-		s.Prove(name, first, second, hostid.Joined, time.Now())
+		s.Prove(name, at(first), second, hostid.Joined, time.Now())
 		time.Sleep(SaveInterval)
 		synctest.Wait()
-		s.Prove(name, first, third, hostid.Joined, time.Now())
+		s.Prove(name, at(first), third, hostid.Joined, time.Now())
 		killed := path + ".killed"
 		octets, err := os.ReadFile(path)
 		if err != nil {
@@ -74,7 +77,7 @@ func TestFileIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "verdicts")
 		s, _ := keeping(t, path)
-		s.Prove(name, first, second, hostid.Joined, time.Now())
+		s.Prove(name, at(first), second, hostid.Joined, time.Now())
 		s.Close()
 		s, _ = keeping(t, path)
 		if err := os.Remove(path); err != nil {
@@ -95,7 +98,7 @@ func TestBadFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good.Prove(name, first, second, hostid.Joined, time.Now())
+	good.Prove(name, at(first), second, hostid.Joined, time.Now())
 	octets := good.snapshot(time.Now())
 	flipped := append([]byte(nil), octets...)
 	flipped[len(flipped)/2] ^= 1
@@ -122,7 +125,7 @@ func TestBadFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, log := keeping(t, path)
-			s.Prove(name, first, third, hostid.Joined, time.Now())
+			s.Prove(name, at(first), third, hostid.Joined, time.Now())
 			s.Close()
 			if !strings.Contains(log.String(), tt.log) {
 				t.Error(log)
@@ -157,7 +160,7 @@ func TestMissingFolder(t *testing.T) {
 		if !strings.Contains(log.String(), "its folder is needed") {
 			t.Error(log)
 		}
-		s.Prove(name, first, second, hostid.Joined, time.Now())
+		s.Prove(name, at(first), second, hostid.Joined, time.Now())
 		time.Sleep(5 * SaveInterval)
 		synctest.Wait()
 		if n := strings.Count(log.String(), "not written"); n != 1 {

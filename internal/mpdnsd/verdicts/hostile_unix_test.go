@@ -109,7 +109,7 @@ func (w *wrapped) carry(ctx context.Context, c net.Conn) {
 func waits(t *testing.T, s *Store, when string) {
 	t.Helper()
 	begun := time.Now()
-	s.Prove(name, first, second, hostid.Joined, begun)
+	s.Prove(name, at(first), second, hostid.Joined, begun)
 	s.Fetch(name, []netip.Addr{first, third})
 	s.Recall(t.Context(), name, []netip.Addr{first, third})
 	if took := time.Since(begun); took > RecallTimeout+requestTimeout {
@@ -143,7 +143,7 @@ func TestMisbehaving(t *testing.T) {
 			waits(t, s, "in the middle")
 			eventually(t, "that it counts as away", func() bool { return s.shared.current.Load() == nil })
 			waits(t, s, "away")
-			s.Prove(name, second, third, hostid.Joined, time.Now())
+			s.Prove(name, at(second), third, hostid.Joined, time.Now())
 			w.how.Store(nil)
 			connected(t, s)
 			other, _ := machine(t, server.url())

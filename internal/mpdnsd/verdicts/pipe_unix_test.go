@@ -21,7 +21,7 @@ func TestPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, log := keeping(t, path)
-	s.Prove(name, first, third, hostid.Joined, time.Now())
+	s.Prove(name, at(first), third, hostid.Joined, time.Now())
 	s.Close()
 	if !strings.Contains(log.String(), "not a regular file") {
 		t.Error(log)

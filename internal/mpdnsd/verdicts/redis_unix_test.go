@@ -181,10 +181,10 @@ func TestShared(t *testing.T) {
 	connected(t, other)
 	begun := time.Now()
 	fourth := netip.MustParseAddr("2001:db8::3")
-	one.Prove(name, first, second, hostid.Joined, begun.Add(-time.Hour))
-	one.Prove(name, first, third, hostid.OtherHost, begun)
-	one.Prove(name, second, third, hostid.Refused, begun)
-	one.Prove(name, first, fourth, hostid.Announced, begun)
+	one.Prove(name, at(first), second, hostid.Joined, begun.Add(-time.Hour))
+	one.Prove(name, at(first), third, hostid.OtherHost, begun)
+	one.Prove(name, at(second), third, hostid.Refused, begun)
+	one.Prove(name, at(first), fourth, hostid.Announced, begun)
 	addrs := []netip.Addr{first, second, third, fourth}
 	eventually(t, "what was proven", func() bool {
 		other.Recall(t.Context(), name, addrs)
@@ -213,9 +213,9 @@ func TestSharedLess(t *testing.T) {
 	server := redis(t)
 	one, log := machine(t, server.url())
 	connected(t, one)
-	one.Prove(name, first, second, hostid.Joined, time.Now())
-	one.Prove(name, first, second, hostid.Announced, time.Now())
-	one.Prove(name, first, third, hostid.Announced, time.Now())
+	one.Prove(name, at(first), second, hostid.Joined, time.Now())
+	one.Prove(name, at(first), second, hostid.Announced, time.Now())
+	one.Prove(name, at(first), third, hostid.Announced, time.Now())
 	c := server.client()
 	get := func(x, y netip.Addr) string {
 		k, _ := key(name, x, y)
@@ -241,7 +241,7 @@ func TestFetch(t *testing.T) {
 	other, _ := machine(t, server.url())
 	connected(t, one)
 	connected(t, other)
-	one.Prove(name, first, second, hostid.LimitReached, time.Now())
+	one.Prove(name, at(first), second, hostid.LimitReached, time.Now())
 	eventually(t, "the fetched", func() bool {
 		other.Fetch(name, []netip.Addr{first, second})
 		return knows(other, first, second)
@@ -289,7 +289,7 @@ func TestAway(t *testing.T) {
 	server.stop()
 	eventually(t, "the end", func() bool { return one.shared.current.Load() == nil })
 	for range 2 * maxWaiting { // more than are kept
-		one.Prove(name, first, second, hostid.Joined, time.Now())
+		one.Prove(name, at(first), second, hostid.Joined, time.Now())
 	}
 	if !knows(one, first, second) {
 		t.Error("not remembered")
@@ -316,7 +316,7 @@ func TestAway(t *testing.T) {
 // TestNeverThere: a daemon without its server starts, works and ends.
 func TestNeverThere(t *testing.T) {
 	s, log := machine(t, "unix://"+filepath.Join(t.TempDir(), "none"))
-	s.Prove(name, first, second, hostid.Joined, time.Now())
+	s.Prove(name, at(first), second, hostid.Joined, time.Now())
 	s.Recall(t.Context(), name, []netip.Addr{first, third})
 	eventually(t, "the log", func() bool { return log.count("away; going on without it") == 1 })
 	if !knows(s, first, second) {
@@ -374,8 +374,8 @@ func TestDocumentedUser(t *testing.T) {
 	other, _ := machine(t, url)
 	connected(t, one)
 	connected(t, other)
-	one.Prove(name, first, second, hostid.Joined, time.Now())
-	one.Prove(name, first, third, hostid.Announced, time.Now())
+	one.Prove(name, at(first), second, hostid.Joined, time.Now())
+	one.Prove(name, at(first), third, hostid.Announced, time.Now())
 	eventually(t, "what was proven", func() bool {
 		other.Recall(t.Context(), name, []netip.Addr{first, second, third})
 		return knows(other, first, second) && knows(other, first, third)

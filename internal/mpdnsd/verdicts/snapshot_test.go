@@ -20,7 +20,7 @@ func told(t testing.TB, users ...uint32) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Prove(name, first, second, hostid.Joined, now)
+	s.Prove(name, at(first), second, hostid.Joined, now)
 	for _, uid := range users {
 		s.Hint(uid, name, first, third, hostid.OtherHost, now)
 	}

@@ -74,13 +74,19 @@ func (s *Store) Close() {
 // Memory is what was proven, and what answers held, by [Name].
 func (s *Store) Memory() *hostid.Memory { return s.memory }
 
-// Prove remembers, and publishes, what this machine's broker has seen proven. It does
-// not block.
-func (s *Store) Prove(name string, first, addr netip.Addr, o hostid.Outcome, at time.Time) {
-	s.memory.Record(name, first, addr, o, at)
+// Prove remembers, and publishes, what this machine's broker has seen proven on a
+// connection to first. It does not block.
+func (s *Store) Prove(name string, first netip.AddrPort, addr netip.Addr, o hostid.Outcome, at time.Time) {
+	s.memory.RecordAt(name, first, addr, o, at)
 	if s.shared != nil {
-		s.shared.publish(name, first, addr, claim{o, at})
+		s.shared.publish(name, first.Addr(), addr, claim{o, at})
 	}
+}
+
+// Withdraw takes back what was proven, by the rules of [hostid.Memory.Withdraw]: this
+// machine's broker has seen a join refused. What other machines know stays.
+func (s *Store) Withdraw(name string, first netip.AddrPort, addr netip.Addr, at time.Time) bool {
+	return s.memory.Withdraw(name, first, addr, at)
 }
 
 // Hints is what a user's programs say, by [Name]; nil if nothing is kept.

@@ -6,7 +6,8 @@
 //
 // A verdict is about two addresses under a name. [Name] is the one spelling of it:
 // the broker's clients say "WWW.example:443", the MULTIPATH answer "www.example.".
-// The port is left out: a host is the same at all of its ports.
+// The port is left out: a host is the same at all of its ports. It is kept beside a
+// proof, which a refused join at another port does not touch ([Store.Withdraw]).
 //
 // # The file
 //
@@ -28,7 +29,9 @@
 // taken for one host. That costs a join that is refused and a MULTIPATH record that
 // has two hosts in one, and never a connection's data: a host that does not know the
 // connection's key cannot take part in it (RFC 8684 section 3.2). "Another host" is
-// neither published nor believed, for it would take paths away.
+// neither published nor believed, for it would take paths away. Nor are withdrawals:
+// each machine finds out by a join of its own, at whatever port, and does not believe
+// an older claim then, until it starts anew.
 //
 // The server may be away: then nothing waits for it, it is tried again with growing
 // pauses, and what is to be published waits, up to a bound.
