@@ -22,6 +22,9 @@ func Reexec(*exec.Cmd) error { return errNotLinux() }
 // Inside returns false: labs need Linux.
 func Inside() bool { return false }
 
+// OtherUser returns 0: labs need Linux.
+func OtherUser() (uint32, error) { return 0, nil }
+
 // Available returns an error that wraps ErrUnavailable: labs need Linux.
 func Available() error { return errNotLinux() }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +24,7 @@ const outsideEnv = "MPRESOLVE_LAB_OUTSIDE"
 // process when the thread that called Reexec ends: callers that lock threads
 // must stay on one until they have waited.
 func Reexec(cmd *exec.Cmd) error {
-	withUser, err := namespaceKind()
+	users, err := namespaceUsers()
 	if err != nil {
 		return err
 	}
@@ -34,13 +35,36 @@ func Reexec(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	setNamespaces(cmd.SysProcAttr, withUser)
+	setNamespaces(cmd.SysProcAttr, users)
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	cmd.Env = append(cmd.Environ(), outsideEnv+"="+outside)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s in new namespaces: %w", cmd.Path, err)
 	}
 	return nil
+}
+
+// otherUser is a user besides root in the namespaces that root makes.
+const otherUser = 1
+
+// OtherUser returns, inside, the id of a user who is not root, for commands that are
+// to be another user's; 0 where there is none: only root can make user namespaces of
+// more than one (user_namespaces(7)).
+func OtherUser() (uint32, error) {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return 0, fmt.Errorf("read the users: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		var first, outside, n uint64
+		if _, err := fmt.Sscan(line, &first, &outside, &n); err != nil {
+			return 0, fmt.Errorf("read the users: %q: %w", line, err)
+		}
+		if first <= otherUser && otherUser < first+n {
+			return otherUser, nil
+		}
+	}
+	return 0, nil
 }
 
 // Inside reports whether the process was started by Reexec and is in a network
@@ -61,7 +85,7 @@ func Available() error {
 		return err
 	}
 	if !Inside() {
-		_, err := namespaceKind()
+		_, err := namespaceUsers()
 		return err
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
@@ -82,24 +106,27 @@ func checkMPTCP() error {
 	return unix.Close(fd)
 }
 
-// namespaceKind finds out whether namespaces can be made, and whether with a
-// user namespace.
-func namespaceKind() (withUser bool, err error) {
-	err = tryNamespaces(true)
-	if err == nil {
-		return true, nil
+// namespaceUsers finds out whether namespaces can be made, and of how many users the
+// user namespace can be; 0 is none such.
+func namespaceUsers() (users int, err error) {
+	root := os.Geteuid() == 0
+	if root && tryNamespaces(2) == nil {
+		return 2, nil
 	}
-	if os.Geteuid() == 0 && tryNamespaces(false) == nil {
-		return false, nil
+	if err = tryNamespaces(1); err == nil {
+		return 1, nil
 	}
-	return false, fmt.Errorf("%w: cannot make a user and network namespace (see user.max_user_namespaces): %w", ErrUnavailable, err)
+	if root && tryNamespaces(0) == nil {
+		return 0, nil
+	}
+	return 0, fmt.Errorf("%w: cannot make a user and network namespace (see user.max_user_namespaces): %w", ErrUnavailable, err)
 }
 
 // tryNamespaces starts nothing: the namespaces are made before the program is
 // looked for, so that its absence shows that they could be made.
-func tryNamespaces(withUser bool) error {
+func tryNamespaces(users int) error {
 	attr := &syscall.SysProcAttr{}
-	setNamespaces(attr, withUser)
+	setNamespaces(attr, users)
 	const absent = "/proc/self/absent"
 	p, err := os.StartProcess(absent, []string{absent}, &os.ProcAttr{Sys: attr})
 	if err == nil {
@@ -112,13 +139,16 @@ func tryNamespaces(withUser bool) error {
 	return err
 }
 
-func setNamespaces(attr *syscall.SysProcAttr, withUser bool) {
+func setNamespaces(attr *syscall.SysProcAttr, users int) {
 	attr.Cloneflags |= unix.CLONE_NEWNET
-	if !withUser {
+	if users == 0 {
 		return
 	}
 	attr.Cloneflags |= unix.CLONE_NEWUSER | unix.CLONE_NEWNS
 	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+	if users > 1 {
+		attr.UidMappings = append(attr.UidMappings, syscall.SysProcIDMap{ContainerID: otherUser, HostID: otherUser, Size: 1})
+	}
 	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	attr.GidMappingsEnableSetgroups = false
 }
