@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/af-multipath/mpresolve/dialer"
@@ -28,23 +29,35 @@ type nameReport struct {
 // nameDials is how often that program dials, one dial after the other.
 const nameDials = 2
 
-// nameProgramMain dials the name and port of its first argument by the daemon, with
-// [dialer.Dialer].Probe if there is a second, carries a chunk, waits for its joins,
-// and reports; and does it again with the same dialer.
+// The further arguments of [nameProgramMain].
+const (
+	probeArg = "probe" // with [dialer.Dialer].Probe
+	leaveArg = "leave" // with [dialer.LeaveUnknown]
+)
+
+// nameProgramMain dials the name and port of its first argument by the daemon, as
+// the others say, carries a chunk, waits for its joins, and reports; and does it again
+// with the same dialer.
 func nameProgramMain() {
-	if err := runNameProgram(os.Args[1], len(os.Args) > 2); err != nil {
+	if err := runNameProgram(os.Args[1], os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, "nameprogram:", err)
 		os.Exit(1)
 	}
 }
 
-func runNameProgram(address string, probe bool) error {
+func runNameProgram(address string, args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 6*waitTime)
 	defer cancel()
 	r := &resolver.Resolver{Servers: []string{nameDNS}, NoHosts: true, NoSearch: true}
 	defer r.Close()
 	// A race would have the first address depend on how busy the machine is.
-	d := &dialer.Dialer{Resolver: r, Probe: probe, ConnectionAttemptDelay: dialer.MaxConnectionAttemptDelay, ResolutionDelay: time.Second}
+	d := &dialer.Dialer{
+		Resolver: r, Probe: slices.Contains(args, probeArg),
+		ConnectionAttemptDelay: dialer.MaxConnectionAttemptDelay, ResolutionDelay: time.Second,
+	}
+	if slices.Contains(args, leaveArg) {
+		d.Unknown = dialer.LeaveUnknown
+	}
 	var all [nameDials]nameReport
 	for i := range all {
 		var err error

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +20,7 @@ import (
 	"github.com/af-multipath/mpresolve/dialer"
 	"github.com/af-multipath/mpresolve/internal/broker"
 	"github.com/af-multipath/mpresolve/internal/dnstest"
+	"github.com/af-multipath/mpresolve/internal/mpdnsd/control"
 	"github.com/af-multipath/mpresolve/internal/mptcp"
 	"github.com/af-multipath/mpresolve/internal/testlab"
 	"github.com/af-multipath/mpresolve/internal/testlab/labtest"
@@ -44,6 +46,8 @@ const (
 type twoHosts struct {
 	t          *testing.T
 	probe      bool
+	leave      bool   // programs join only what is known
+	user       uint32 // of the programs
 	records    atomic.Pointer[[]netip.Addr]
 	lab        *testlab.Lab
 	one, other *counting
@@ -229,10 +233,16 @@ func (w *twoHosts) run() (reports [nameDials]nameReport) {
 	w.t.Helper()
 	args := []string{net.JoinHostPort(twoName, strconv.Itoa(twoPort))}
 	if w.probe {
-		args = append(args, "probe")
+		args = append(args, probeArg)
+	}
+	if w.leave {
+		args = append(args, leaveArg)
 	}
 	cmd := exec.Command("nameprogram", args...)
 	cmd.Stderr = os.Stderr
+	if w.user != 0 {
+		defer w.become(cmd)()
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -245,6 +255,20 @@ func (w *twoHosts) run() (reports [nameDials]nameReport) {
 		w.t.Fatalf("the program: %v, its report: %v", err, decoding)
 	}
 	return reports
+}
+
+// become has a program run as the user, who may not look into the folder that the
+// program is in.
+func (w *twoHosts) become(cmd *exec.Cmd) (done func()) {
+	w.t.Helper()
+	f, err := os.Open(cmd.Path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd.ExtraFiles = []*os.File{f}
+	cmd.Path = "/proc/self/fd/3"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: w.user, NoSetGroups: true}}
+	return func() { _ = f.Close() } // it was only read
 }
 
 // TestVerdictsLast is what a name of two hosts of two addresses each, in both
@@ -297,4 +321,57 @@ func (w *twoHosts) knows(what string, further netip.Addr) {
 	if r, wasted := w.dial(); wasted != 0 || r.Verdicts[further] != dialer.Joined {
 		w.t.Errorf("%s: %d joins to the other host, %+v", what, wasted, r)
 	}
+}
+
+// remembered is what the daemon knows of the name.
+func (w *twoHosts) remembered() []control.Verdict {
+	w.t.Helper()
+	out, err := exec.Command("mpdnsd", "ctl", "--json", "verdicts", twoName).Output()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var known control.Verdicts
+	if err := json.Unmarshal(out, &known); err != nil || len(known.Verdicts) == 0 {
+		w.t.Fatalf("%v: %s", err, out)
+	}
+	return known.Verdicts
+}
+
+// TestRefusalIsEverybodys: addresses have changed hands, and one program was refused.
+// The broker has seen it, so that what was proven is no more told to another user's
+// program, which joins no address but those known to be the host's: it sends the
+// other host none.
+func TestRefusalIsEverybodys(t *testing.T) {
+	inTwoHosts(t, false, func(w *twoHosts) {
+		w.dial()
+		w.leave = true
+		w.knows("before", one4)
+		w.restart()
+		w.build([]netip.Addr{new4, one6}, []netip.Addr{one4, other6})
+		if out, err := exec.Command("mpdnsd", "ctl", "flush", twoName).CombinedOutput(); err != nil {
+			w.t.Fatalf("%v: %s", err, out)
+		}
+		w.leave = false
+		if r, wasted := w.dial(); wasted != 1 || r.Believed[one4] != "same" {
+			t.Errorf("renumbered: %d joins to the other host, %+v", wasted, r)
+		}
+		w.daemon.logs(`a proof is withdrawn.* name=` + twoName + `:7000 first=` + one6.String() + ` addr=` + one4.String())
+		for _, v := range w.remembered() {
+			if v.UID == nil && (v.A == one4.String() || v.B == one4.String()) {
+				t.Errorf("still told to everybody: %+v", v)
+			}
+		}
+		var err error
+		if w.user, err = testlab.OtherUser(); err != nil {
+			t.Fatal(err)
+		}
+		if w.user == 0 {
+			return // only root's labs have another user
+		}
+		w.leave = true
+		r, wasted := w.dial()
+		if wasted != 0 || r.Believed[one4] != "unknown" || r.Verdicts[new4] != dialer.Joined {
+			t.Errorf("another user: %d joins to the other host, %+v", wasted, r)
+		}
+	})
 }
