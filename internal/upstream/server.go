@@ -89,6 +89,7 @@ type Server struct {
 	lostUDP atomic.Int64 // unix time in ns until which TCP is tried first
 	buffers sync.Pool    // of *[]byte
 	ports   *ports       // nil without a Mux
+	tcp     *tcpPool     // nil: each question over TCP has a connection of its own
 	cookies cookieJar
 	// breaksCase is the unix time in ns until which no case is mixed.
 	breaksCase atomic.Int64

@@ -3,34 +3,54 @@ package upstream
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
-// overTCP asks over a TCP connection of its own (RFC 7766): one write with the
-// two octets of length before the message, then reads until the reply.
+// overTCP asks over TCP (RFC 7766): on a kept connection where there are such,
+// else on one of its own.
 func (s *Server) overTCP(ctx context.Context, m message) ([]byte, error) {
 	ctx, cancel := context.WithDeadline(ctx, s.deadline(ctx))
 	defer cancel()
+	b, err := s.askTCP(ctx, m)
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	return m.accept(b)
+}
+
+func (s *Server) askTCP(ctx context.Context, m message) ([]byte, error) {
+	b, err := s.tcp.ask(ctx, m)
+	if errors.Is(err, errNotKept) {
+		return s.askAlone(ctx, m)
+	}
+	return b, err
+}
+
+// askAlone opens a connection for one question: one write, then reads until the
+// reply.
+func (s *Server) askAlone(ctx context.Context, m message) ([]byte, error) {
 	conn, err := s.dialTCP(ctx)
 	if err != nil {
-		return nil, cause(ctx, fmt.Errorf("connect over tcp: %w", err))
+		return nil, fmt.Errorf("connect over tcp: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
 	defer interrupt(ctx, conn)()
 
-	framed := binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(m.octets)), uint16(len(m.octets))) //nolint:gosec // a query is under 64 KiB
-	if _, err := conn.Write(append(framed, m.octets...)); err != nil {
-		return nil, cause(ctx, fmt.Errorf("send over tcp: %w", err))
+	if _, err := conn.Write(m.appendFramed(make([]byte, 0, 2+len(m.octets)))); err != nil {
+		return nil, fmt.Errorf("send over tcp: %w", err)
 	}
 	for range maxWrongReplies {
 		b, err := readFramed(conn)
 		if err != nil {
-			return nil, cause(ctx, fmt.Errorf("read from tcp: %w", err))
+			return nil, fmt.Errorf("read from tcp: %w", err)
 		}
 		if m.isReply(b) {
-			return m.accept(b)
+			return b, nil
 		}
 	}
 	return nil, ErrFlooded
@@ -45,6 +65,16 @@ func (s *Server) dialTCP(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", s.text)
 }
 
+// appendFramed appends the query with its id behind two octets of length.
+func (m message) appendFramed(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(m.octets))) //nolint:gosec // a query is under 64 KiB
+	at := len(dst)
+	dst = append(dst, m.octets...)
+	dnswire.PatchID(dst[at:], m.id)
+	return dst
+}
+
+// readFramed reads the two octets of length and the message behind them.
 func readFramed(r io.Reader) ([]byte, error) {
 	var size [2]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {

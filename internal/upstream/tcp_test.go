@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -14,8 +15,9 @@ import (
 	"github.com/af-multipath/mpresolve/internal/upstream"
 )
 
-// overTCP asks a server that does with its one connection what serve does.
-func overTCP(t *testing.T, serve func(c *net.TCPConn, query []byte)) (upstream.Reply, error) {
+// overTCP asks a server that does with its one connection what serve does; keep
+// is for a connection that would be kept.
+func overTCP(t *testing.T, keep bool, serve func(c *net.TCPConn, query []byte)) (upstream.Reply, error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -35,32 +37,40 @@ func overTCP(t *testing.T, serve func(c *net.TCPConn, query []byte)) (upstream.R
 		dnswire.PatchFlags(query[2:n], 0, dnswire.FlagQR)
 		serve(c.(*net.TCPConn), query[:n])
 	})
-	return newServer(ln.Addr().String(), upstream.Options{UseTCP: true, Attempts: 1, Timeout: 5 * time.Second}).
-		Exchange(context.Background(), question(t, "www.example", dnswire.TypeA))
+	s := newServer(ln.Addr().String(), upstream.Options{UseTCP: true, Attempts: 1, Timeout: 5 * time.Second})
+	if keep {
+		defer upstream.KeepTCP(s)()
+		defer upstream.CloseTCP(s)
+	}
+	return s.Exchange(context.Background(), question(t, "www.example", dnswire.TypeA))
 }
 
 // TestTCPOctetByOctet: a reply may come in any pieces.
 func TestTCPOctetByOctet(t *testing.T) {
-	_, err := overTCP(t, func(c *net.TCPConn, reply []byte) {
-		_ = c.SetNoDelay(true)
-		for i := range reply {
-			_, _ = c.Write(reply[i : i+1])
+	for _, keep := range []bool{false, true} {
+		_, err := overTCP(t, keep, func(c *net.TCPConn, reply []byte) {
+			_ = c.SetNoDelay(true)
+			for i := range reply {
+				_, _ = c.Write(reply[i : i+1])
+			}
+		})
+		if err != nil {
+			t.Error(err)
 		}
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }
 
 // TestTCPHalfClose: a server that is done sending has still answered.
 func TestTCPHalfClose(t *testing.T) {
-	_, err := overTCP(t, func(c *net.TCPConn, reply []byte) {
-		_, _ = c.Write(reply)
-		_ = c.CloseWrite()
-		_, _ = c.Read(make([]byte, 1)) // until the client closes
-	})
-	if err != nil {
-		t.Error(err)
+	for _, keep := range []bool{false, true} {
+		_, err := overTCP(t, keep, func(c *net.TCPConn, reply []byte) {
+			_, _ = c.Write(reply)
+			_ = c.CloseWrite()
+			_, _ = c.Read(make([]byte, 1)) // until the client closes
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -82,16 +92,18 @@ func TestTCPBroken(t *testing.T) {
 		}, true},
 	}
 	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			start := time.Now()
-			_, err := overTCP(t, tc.serve)
-			var e *upstream.Error
-			switch {
-			case tc.ok && err != nil:
-				t.Error(err)
-			case !tc.ok && (!errors.As(err, &e) || e.Timeout || time.Since(start) > time.Second):
-				t.Errorf("got %v after %v", err, time.Since(start))
-			}
-		})
+		for _, keep := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, keep %v", name, keep), func(t *testing.T) {
+				start := time.Now()
+				_, err := overTCP(t, keep, tc.serve)
+				var e *upstream.Error
+				switch {
+				case tc.ok && err != nil:
+					t.Error(err)
+				case !tc.ok && (!errors.As(err, &e) || e.Timeout || time.Since(start) > time.Second):
+					t.Errorf("got %v after %v", err, time.Since(start))
+				}
+			})
+		}
 	}
 }
