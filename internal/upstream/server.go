@@ -55,7 +55,8 @@ type Options struct {
 	// [Burst], a socket of its own, for the sake of its source port.
 	Dial DialFunc
 	// Mux is for programs that ask much: Begin keeps up to MaxPorts ports open in
-	// it. nil: there is no Begin. Dial has no part in it.
+	// it, in which Dial has no part, and a few TCP connections are kept for many
+	// questions. nil: there is no Begin, and no connection is kept.
 	Mux *Mux
 	// Timeout bounds one try; 0 is DefaultTimeout.
 	Timeout time.Duration
@@ -89,7 +90,7 @@ type Server struct {
 	lostUDP atomic.Int64 // unix time in ns until which TCP is tried first
 	buffers sync.Pool    // of *[]byte
 	ports   *ports       // nil without a Mux
-	tcp     *tcpPool     // nil: each question over TCP has a connection of its own
+	tcp     *tcpPool     // nil without a Mux
 	cookies cookieJar
 	// breaksCase is the unix time in ns until which no case is mixed.
 	breaksCase atomic.Int64
@@ -109,6 +110,7 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	s := &Server{addr: addr, text: addr.String(), opts: o}
 	if o.Mux != nil {
 		s.ports = &ports{mux: o.Mux, server: s, size: MaxPorts}
+		s.tcp = newTCPPool(s, &o.Mux.wg)
 	}
 	s.buffers.New = func() any {
 		b := make([]byte, max(readBuffer, int(o.EDNSSize)+1))
@@ -117,11 +119,13 @@ func NewServer(addr netip.AddrPort, o Options) *Server {
 	return s
 }
 
-// Close closes the ports that are kept, those in use once they are free. The
-// server may be used on, and keeps none from then on.
+// Close closes the ports and connections that are kept, those in use once they are
+// free. The server may be used on, and keeps none from then on. It must be closed
+// before its Mux, which waits for the connections.
 func (s *Server) Close() {
 	if s.ports != nil {
 		s.ports.close()
+		s.tcp.close()
 	}
 }
 
