@@ -41,7 +41,7 @@ func (s *Server) askAlone(ctx context.Context, m message) ([]byte, error) {
 	defer func() { _ = conn.Close() }()
 	defer interrupt(ctx, conn)()
 
-	if _, err := conn.Write(m.appendFramed(make([]byte, 0, 2+len(m.octets)))); err != nil {
+	if _, err := conn.Write(m.appendFramed(make([]byte, 0, 2+len(m.octets)), false)); err != nil {
 		return nil, fmt.Errorf("send over tcp: %w", err)
 	}
 	for range maxWrongReplies {
@@ -65,12 +65,16 @@ func (s *Server) dialTCP(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", s.text)
 }
 
-// appendFramed appends the query with its id behind two octets of length.
-func (m message) appendFramed(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(m.octets))) //nolint:gosec // a query is under 64 KiB
-	at := len(dst)
-	dst = append(dst, m.octets...)
+// appendFramed appends the query with its id behind two octets of length; keep
+// is for a connection that is to be kept.
+func (m message) appendFramed(dst []byte, keep bool) []byte {
+	at := len(dst) + 2
+	dst = append(append(dst, 0, 0), m.octets...)
 	dnswire.PatchID(dst[at:], m.id)
+	if keep {
+		dst = appendKeepalive(dst, at)
+	}
+	binary.BigEndian.PutUint16(dst[at-2:], uint16(len(dst)-at)) //nolint:gosec // a query is under 64 KiB
 	return dst
 }
 

@@ -68,7 +68,7 @@ func (c *tcpConn) send(q *tcpQuestion) {
 	if len(c.asked) == 1 {
 		c.watch()
 	}
-	c.out = q.msg.appendFramed(c.out)
+	c.out = q.msg.appendFramed(c.out, true)
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -182,6 +182,9 @@ func (c *tcpConn) take(b []byte) {
 	} else {
 		q.reply = b
 		close(q.done)
+	}
+	if q.msg.edns {
+		c.heed(b)
 	}
 	c.watch()
 	c.settle()

@@ -9,6 +9,7 @@ const (
 	TCPCrowd    = tcpCrowd
 	TCPIdle     = tcpIdle
 	TCPAlone    = tcpAlone
+	MaxTCPIdle  = maxTCPIdle
 
 	MaxWrongReplies = maxWrongReplies
 )
@@ -38,3 +39,6 @@ func TCPIDs(s *Server, q Query) (first, second uint16) {
 	b, _ := s.tcp.put(m, 0)
 	return a.msg.id, b.msg.id
 }
+
+// DisableEDNS has s send no OPT record.
+func DisableEDNS(s *Server) { s.opts.NoEDNS = true }
