@@ -10,7 +10,8 @@
 //
 // Exchange waits for the reply, on a socket of its own. A [Burst] asks what one
 // look-up asks at once, from one socket. Begin, of those that are a [Beginner],
-// returns at once: a [Mux] reads the ports of all questions in flight.
+// returns at once: a [Mux] reads the ports of all questions in flight. With a Mux
+// questions over TCP share a few connections.
 //
 // What a forger has to guess (RFC 5452 section 4): the id, 16 bits, fresh for
 // each question, and the port. With a socket for each question the port is the
