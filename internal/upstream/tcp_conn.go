@@ -179,12 +179,13 @@ func (c *tcpConn) take(b []byte) {
 	delete(c.asked, q.msg.id)
 	if q.gone {
 		c.gone--
-	} else {
-		q.reply = b
-		close(q.done)
 	}
 	if q.msg.edns {
 		c.heed(b)
+	}
+	if !q.gone { // from here on b is written to
+		q.reply = b
+		close(q.done)
 	}
 	c.watch()
 	c.settle()

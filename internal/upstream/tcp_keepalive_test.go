@@ -120,3 +120,16 @@ func TestTCPKeepaliveNotAsked(t *testing.T) {
 		})
 	}
 }
+
+// TestTCPKeepaliveMixed: the option is read before the reply is handed on, which
+// is written to where the question had mixed case. The race detector would see it.
+func TestTCPKeepaliveMixed(t *testing.T) {
+	s := newServer(echoTCP(t), upstream.Options{UseTCP: true, Attempts: 1, MixCase: true})
+	defer upstream.KeepTCP(s)()
+	defer upstream.CloseTCP(s)
+	for range 50 {
+		if _, err := s.Exchange(t.Context(), question(t, "www.example", dnswire.TypeA)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
