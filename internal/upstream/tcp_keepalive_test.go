@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"testing"
@@ -132,4 +133,35 @@ func TestTCPKeepaliveMixed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestTCPKeepaliveGone: a reply that nobody waits for any more may ask to close
+// the connection; who still waits on it is answered first.
+func TestTCPKeepaliveGone(t *testing.T) {
+	inBubble(t, func(p *peer) {
+		all := p.queries(2)
+		for _, b := range all {
+			b, err := withKeepalive(b, 0, 0)
+			if err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+			p.reply(b)
+		}
+	}, func(t *testing.T, k *kept) {
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := k.ask(ctx, "a.example")
+		synctest.Wait()
+		waits := k.ask(t.Context(), "b.example")
+		synctest.Wait()
+		cancel()
+		if err := gone(); err == nil {
+			t.Error("the first was answered")
+		}
+		if err := waits(); err != nil {
+			t.Error(err)
+		}
+		want(t, "connections", k.dialled(), 1)
+		want(t, "connections over", k.left(), 1)
+	})
 }
