@@ -51,8 +51,8 @@ const (
 
 // Options are the settings of a server. The zero value is usable.
 type Options struct {
-	// Dial opens the sockets; nil is the system's own. It must give each query, or
-	// [Burst], a socket of its own, for the sake of its source port.
+	// Dial opens the sockets; nil is the system's own. It must give each
+	// call a socket of its own, for the sake of its source port.
 	Dial DialFunc
 	// Mux is for programs that ask much: Begin keeps up to MaxPorts ports open in
 	// it, in which Dial has no part, and a few TCP connections are kept for many
@@ -81,7 +81,7 @@ type Options struct {
 // a source port and an id of its own, and over TCP where the reply is truncated
 // or UDP gets none. It remembers for a while that a server chokes on EDNS, and
 // that UDP is of no use, and the DNS cookies that it has with it (RFC 7873). It
-// has no goroutine of its own.
+// has no goroutine of its own: those of kept connections are the Mux's.
 type Server struct {
 	addr    netip.AddrPort
 	text    string

@@ -38,16 +38,15 @@ type tcpConn struct {
 	wake   chan struct{}      // says that there is something in out; closed at the end
 
 	// Under pool.mu.
-	conn     net.Conn // nil before it is connected
-	asked    map[uint16]*tcpQuestion
-	gone     int // of asked: nobody waits, but their ids are the server's until it replies
-	sent     int // questions so far
-	answered int
-	wrong    int    // replies since the last right one that answer nobody
-	out      []byte // to be written
-	idle     time.Duration
-	retired  bool // it takes no questions
-	err      error
+	conn    net.Conn // nil before it is connected
+	asked   map[uint16]*tcpQuestion
+	gone    int    // of asked: nobody waits, but their ids are the server's until it replies
+	used    bool   // has had a question
+	wrong   int    // replies since the last right one that answer nobody
+	out     []byte // to be written
+	idle    time.Duration
+	retired bool // it takes no questions
+	err     error
 }
 
 // errRetired ends a connection that has no use any more.
@@ -62,8 +61,8 @@ func (c *tcpConn) send(q *tcpQuestion) {
 	for c.asked[q.msg.id] != nil {
 		q.msg.id = randomID()
 	}
-	q.later = c.sent > 0
-	c.sent++
+	q.later = c.used
+	c.used = true
 	c.asked[q.msg.id] = q
 	if len(c.asked) == 1 {
 		c.watch()
@@ -175,7 +174,6 @@ func (c *tcpConn) take(b []byte) {
 		return
 	}
 	c.wrong = 0
-	c.answered++
 	delete(c.asked, q.msg.id)
 	if q.gone {
 		c.gone--
@@ -243,9 +241,6 @@ func (c *tcpConn) end(err error) {
 	}
 	c.err = err
 	c.leave()
-	if c.waiting() > 0 && c.servesOne() {
-		remember(&c.pool.alone, tcpAlone)
-	}
 	for _, q := range c.asked {
 		if !q.gone {
 			q.err, q.again = err, q.later && c.conn != nil
@@ -258,10 +253,4 @@ func (c *tcpConn) end(err error) {
 	if c.conn != nil {
 		_ = c.conn.Close()
 	}
-}
-
-// servesOne reports whether the server looks like one that closes a connection
-// after one reply.
-func (c *tcpConn) servesOne() bool {
-	return c.conn != nil && c.sent > 1 && c.answered <= 1 && !isTimeout(c.err)
 }

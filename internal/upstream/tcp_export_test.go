@@ -4,7 +4,6 @@ import "sync"
 
 // Bounds of kept connections.
 const (
-	MaxTCPConns = maxTCPConns
 	MaxTCPAsked = maxTCPAsked
 	TCPCrowd    = tcpCrowd
 	TCPIdle     = tcpIdle

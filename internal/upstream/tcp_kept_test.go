@@ -161,29 +161,44 @@ func TestTCPAllClosedMeanwhile(t *testing.T) {
 	})
 }
 
-// TestTCPOneReply: a server that closes after one reply has all of several
+// TestTCPFewReplies: a server that closes after a few replies, here with that many
+// on each of two connections before the others are lost on both, has all of several
 // questions answered, and is asked on a connection for each for a while.
-func TestTCPOneReply(t *testing.T) {
-	const n = 5
-	inBubble(t, func(p *peer) { p.reply(p.query()) }, func(t *testing.T, k *kept) {
-		for range 2 {
-			var all []func() error
-			for range n {
-				all = append(all, k.ask(t.Context(), "www.example"))
-			}
-			for _, wait := range all {
-				if err := wait(); err != nil {
+func TestTCPFewReplies(t *testing.T) {
+	const n = 12
+	for few := 1; few < n/2; few++ {
+		t.Run(fmt.Sprint(few), func(t *testing.T) {
+			inBubble(t, func(p *peer) {
+				time.Sleep(time.Millisecond) // virtual: until all that are asked are in flight
+				for range few {
+					if b := p.query(); b != nil {
+						p.reply(b)
+					}
+				}
+			}, func(t *testing.T, k *kept) {
+				for _, dials := range []int{2 + n - 2*few, n} {
+					before := k.dialled()
+					var all []func() error
+					for range n {
+						all = append(all, k.ask(t.Context(), "www.example"))
+					}
+					for _, wait := range all {
+						if err := wait(); err != nil {
+							t.Error(err)
+						}
+					}
+					want(t, "connections", k.dialled()-before, dials)
+				}
+				time.Sleep(upstream.TCPAlone)
+				before := k.dialled()
+				a, b := k.ask(t.Context(), "a.example"), k.ask(t.Context(), "b.example")
+				if err := errors.Join(a(), b()); err != nil {
 					t.Error(err)
 				}
-			}
-		}
-		want(t, "connections", k.dialled(), 2*n)
-		time.Sleep(upstream.TCPAlone)
-		if err := k.ask(t.Context(), "www.example")(); err != nil {
-			t.Error(err)
-		}
-		want(t, "connections", k.dialled(), 2*n+1)
-	})
+				want(t, "connections for two questions", k.dialled()-before, 1+1/few)
+			})
+		})
+	}
 }
 
 // TestTCPSilent: a server that never answers, or not to the end, holds nothing

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// maxTCPConns is how many connections to one server take questions at a time
-	// (RFC 7766 section 6.2.2).
-	maxTCPConns = 4
+	// MaxTCPConns is how many connections to one server take questions at a time
+	// (RFC 7766 section 6.2.2). One that takes no more is open as long as someone
+	// waits for a reply on it.
+	MaxTCPConns = 4
 	// maxTCPAsked is how many questions one connection has in flight. What is
 	// above that on all of them waits.
 	maxTCPAsked = 256
@@ -22,9 +23,12 @@ const (
 	// tcpIdle is how long a connection is kept without a question (RFC 7766
 	// section 6.2.3).
 	tcpIdle = 10 * time.Second
-	// tcpAlone is how long a server is remembered to close a connection after
-	// one reply, whatever else was asked on it. Meanwhile each question has a
-	// connection of its own.
+	// tcpTries is how many kept connections a question is put to, where the server
+	// closes them under it.
+	tcpTries = 2
+	// tcpAlone is how long a server is remembered to have closed so many: there
+	// are those that answer one question on each connection, or a few. Meanwhile
+	// each question has a connection of its own.
 	tcpAlone = time.Minute
 )
 
@@ -47,15 +51,16 @@ type tcpPool struct {
 
 // newTCPPool returns the pool of s. Every goroutine of it is one of owner.
 func newTCPPool(s *Server, owner *sync.WaitGroup) *tcpPool {
-	return &tcpPool{server: s, owner: owner, places: make(chan struct{}, maxTCPConns*maxTCPAsked)}
+	return &tcpPool{server: s, owner: owner, places: make(chan struct{}, MaxTCPConns*maxTCPAsked)}
 }
 
 // ask returns the reply to m, or errNotKept; a nil pool has no other. When the
 // connection ends before the reply, and was there before the question, the server
 // may have closed it without knowing of the question: that is asked once more, on
-// a connection opened since (RFC 7766 section 6.2.4).
+// a connection opened since (RFC 7766 section 6.2.4). Where others have that one
+// too, and it ends the same way, the question is for a connection of its own.
 func (p *tcpPool) ask(ctx context.Context, m message) ([]byte, error) {
-	if p == nil || remembered(&p.alone) {
+	if p == nil {
 		return nil, errNotKept
 	}
 	select {
@@ -64,18 +69,20 @@ func (p *tcpPool) ask(ctx context.Context, m message) ([]byte, error) {
 		return nil, context.Cause(ctx)
 	}
 	defer func() { <-p.places }()
-	q, err := p.put(m, 0)
-	if err != nil {
-		return nil, err
+	var after uint64
+	for range tcpTries {
+		q, err := p.put(m, after)
+		if err != nil {
+			return nil, err
+		}
+		b, err := p.wait(ctx, q)
+		if err == nil || !q.again || ended(ctx) != nil {
+			return b, err
+		}
+		after = q.opened
 	}
-	b, err := p.wait(ctx, q)
-	if err == nil || !q.again || ended(ctx) != nil {
-		return b, err
-	}
-	if q, err = p.put(m, q.opened); err != nil {
-		return nil, err
-	}
-	return p.wait(ctx, q)
+	remember(&p.alone, tcpAlone)
+	return nil, errNotKept
 }
 
 // put puts m to a connection opened after the first so many.
@@ -106,7 +113,7 @@ func (p *tcpPool) pick(after uint64) *tcpConn {
 			least = c
 		}
 	}
-	if least == nil || len(p.conns) < maxTCPConns || least.waiting() >= maxTCPAsked {
+	if least == nil || len(p.conns) < MaxTCPConns || least.waiting() >= maxTCPAsked {
 		return p.open()
 	}
 	return least
@@ -115,7 +122,7 @@ func (p *tcpPool) pick(after uint64) *tcpConn {
 // open opens a connection, in the place of the oldest where there are enough.
 // Under p.mu.
 func (p *tcpPool) open() *tcpConn {
-	if len(p.conns) >= maxTCPConns {
+	if len(p.conns) >= MaxTCPConns {
 		p.conns[0].retire()
 	}
 	p.opened++
