@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -307,7 +308,12 @@ func TestLimits(t *testing.T) {
 	if got := memoryLimit(&c); got != 64<<20+5<<28+512*(32<<10)+1024*(32<<10)+4096*(32<<10) {
 		t.Errorf("memory limit %d", got)
 	}
-	if got := fileNeed(&c, 2); got != 64+2*2*2+512+2*1024+512+2*4096 {
+	if got := fileNeed(&c, 2); got != 64+2*2*2+512+2*1024+3*(512+4)+2*4096 {
 		t.Errorf("%d files", got)
+	}
+	c.Upstream.Servers = make([]netip.AddrPort, 1)
+	c.Forwards = []config.Forward{{Servers: make([]netip.AddrPort, 2)}, {Servers: make([]netip.AddrPort, 4)}}
+	if got := fileNeed(&c, 2); got != 64+2*2*2+512+2*1024+(1+2+4)*(512+4)+2*4096 {
+		t.Errorf("%d files with servers named", got)
 	}
 }

@@ -27,6 +27,12 @@ const (
 	filesPerListener = 2  // UDP and TCP, for each loop
 	filesPerWaiting  = 2  // a socket to an upstream server, and one to the next where it is silent
 	filesPerPath     = 2  // a client of the path broker, and its connection
+	// filesPerServer is what is kept open to an upstream server. A connection to
+	// it that takes no more questions is one of filesPerWaiting.
+	filesPerServer = upstream.MaxPorts + upstream.MaxTCPConns
+	// resolvServers is how many servers resolv.conf(5) has, at most, that others
+	// read too (MAXNS).
+	resolvServers = 3
 )
 
 // cacheOctets is the size of the setup's cache.
@@ -72,9 +78,22 @@ func (d *daemon) unlimitMemory() {
 
 // fileNeed is how many descriptors a daemon with this configuration can need.
 func fileNeed(c *config.Config, loops int) uint64 {
-	need := filesBase + len(c.Listen)*filesPerListener*loops + c.Server.TCPConnections + c.Server.Outstanding*filesPerWaiting + upstream.MaxPorts
+	need := filesBase + len(c.Listen)*filesPerListener*loops + c.Server.TCPConnections +
+		c.Server.Outstanding*filesPerWaiting + upstreamServers(c)*filesPerServer
 	if c.Paths.Enabled {
 		need += c.Paths.Limits.Clients * filesPerPath
 	}
 	return uint64(need)
+}
+
+// upstreamServers counts those that are asked.
+func upstreamServers(c *config.Config) int {
+	n := len(c.Upstream.Servers)
+	if n == 0 {
+		n = resolvServers
+	}
+	for _, f := range c.Forwards {
+		n += len(f.Servers)
+	}
+	return n
 }
