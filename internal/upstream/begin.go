@@ -120,11 +120,18 @@ func (a *asking) take(b []byte, err error) {
 		a.done(Reply{}, err)
 	case isTruncated(reply.Msg):
 		a.s.opts.Mux.run(a.overTCP)
-	case a.msg.edns && (reply.RCode() == dnswire.RCodeBadCookie || chokesOnEDNS(reply.RCode())):
-		a.done(Reply{}, errEDNS)
 	default:
-		a.done(reply, nil)
+		a.give(reply)
 	}
+}
+
+// give hands a reply on, unless it is about the OPT record of the query.
+func (a *asking) give(reply Reply) {
+	if a.msg.edns && (reply.RCode() == dnswire.RCodeBadCookie || chokesOnEDNS(reply.RCode())) {
+		a.done(Reply{}, errEDNS)
+		return
+	}
+	a.done(reply, nil)
 }
 
 // errEDNS says that the reply is about the OPT record of the query.
@@ -135,8 +142,12 @@ func (a *asking) overTCP() {
 	ctx, cancel := context.WithDeadline(a.ctx, a.start.Add(AnswerTimeout))
 	defer cancel()
 	reply, proto, err := a.s.onTCP(ctx, a.msg)
+	if err != nil {
+		a.done(Reply{}, err)
+		return
+	}
 	reply.Server, reply.Proto, reply.Tries, reply.RTT = a.s.text, proto, 1, time.Since(a.start)
-	a.done(reply, err)
+	a.give(reply)
 }
 
 // Begin implements Beginner: the first server is asked from a port of its Mux.

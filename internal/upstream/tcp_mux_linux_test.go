@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"github.com/af-multipath/mpresolve/internal/dnstest"
 	"github.com/af-multipath/mpresolve/internal/dnswire"
 	"github.com/af-multipath/mpresolve/internal/upstream"
@@ -52,6 +54,24 @@ func TestTCPWithMux(t *testing.T) {
 	ask(withMux)
 	if got := len(tcpPorts(d.Queries()[before:])); got != 2 {
 		t.Errorf("%d connections for 2 questions after Close", got)
+	}
+}
+
+// TestTCPEDNSFallback: a server may take an OPT record, but not the option that is
+// only sent over TCP.
+func TestTCPEDNSFallback(t *testing.T) {
+	d := dnstest.Start(t, func(q dnstest.Query) dnstest.Action {
+		if q.Proto == "tcp" && q.EDNS {
+			return dnstest.Action{RCode: dns.RcodeFormatError}
+		}
+		a := oneA()
+		a.Truncate = true
+		return a
+	})
+	x, _ := onMux(t, d.Addr(), upstream.Options{})
+	r, err := begin(t.Context(), x, question(t, "www.example", dnswire.TypeA))
+	if err != nil || r.Proto != "tcp" || answers(t, r) != 1 {
+		t.Errorf("got %+v, %v", r, err)
 	}
 }
 
