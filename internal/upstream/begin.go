@@ -139,6 +139,11 @@ var errEDNS = errors.New("the server does not take the query's OPT record")
 
 // overTCP asks again, the reply having been truncated.
 func (a *asking) overTCP() {
+	defer func() {
+		if p := recover(); p != nil {
+			a.done(Reply{}, panicked(p, nil))
+		}
+	}()
 	ctx, cancel := context.WithDeadline(a.ctx, a.start.Add(AnswerTimeout))
 	defer cancel()
 	reply, proto, err := a.s.onTCP(ctx, a.msg)

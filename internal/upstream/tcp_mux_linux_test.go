@@ -1,6 +1,8 @@
 package upstream_test
 
 import (
+	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -72,6 +74,21 @@ func TestTCPEDNSFallback(t *testing.T) {
 	r, err := begin(t.Context(), x, question(t, "www.example", dnswire.TypeA))
 	if err != nil || r.Proto != "tcp" || answers(t, r) != 1 {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// TestTCPPanic: what panics over TCP costs one question, not the program.
+func TestTCPPanic(t *testing.T) {
+	truncated := oneA()
+	truncated.Truncate = true
+	d := dnstest.Start(t, dnstest.Always(truncated))
+	x, s := onMux(t, d.Addr(), upstream.Options{
+		Dial: func(context.Context, string, string) (net.Conn, error) { panic("as a test") },
+	})
+	s.Close() // the question has a connection of its own
+	_, err := begin(t.Context(), x, question(t, "www.example", dnswire.TypeA))
+	if p := (*upstream.PanicError)(nil); !errors.As(err, &p) {
+		t.Errorf("got %v", err)
 	}
 }
 
