@@ -142,9 +142,10 @@ type systemServers struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	mu   sync.Mutex
-	conf *sysconf.ResolvConf // what next was made of; guarded by mu
-	next *group              // guarded by mu
+	mu     sync.Mutex
+	conf   *sysconf.ResolvConf // what next was made of; guarded by mu
+	next   *group              // guarded by mu
+	closed bool                // guarded by mu
 }
 
 // Exchange implements upstream.Exchanger.
@@ -157,10 +158,11 @@ func (s *systemServers) Begin(ctx context.Context, q upstream.Query, done upstre
 	return s.current().Begin(ctx, q, done)
 }
 
-// Close closes the sockets that are kept.
+// Close closes the sockets that are kept, and has none kept from then on.
 func (s *systemServers) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	if s.next != nil {
 		s.next.Close()
 	}
@@ -188,6 +190,9 @@ func (s *systemServers) current() *group {
 	}
 	c.PrivateDomains = slices.Concat(c.PrivateDomains, searched(conf))
 	s.conf, s.next = conf, newGroup(servers, c, s.mux)
+	if s.closed { // by a reload; a question from before it is still asked
+		s.next.Close()
+	}
 	logServers(s.log, servers, conf.Path, c)
 	return s.next
 }
