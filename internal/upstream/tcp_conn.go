@@ -25,7 +25,7 @@ type tcpQuestion struct {
 	// reply is a whole message that answers msg, in memory of its own.
 	reply []byte
 	err   error
-	again bool // the connection was there before the question, and has ended
+	again bool // the connection, or the wait for it, began before the question, and has ended
 }
 
 // tcpConn is a connection with any number of questions in flight. One goroutine
@@ -243,7 +243,7 @@ func (c *tcpConn) end(err error) {
 	c.leave()
 	for _, q := range c.asked {
 		if !q.gone {
-			q.err, q.again = err, q.later && c.conn != nil
+			q.err, q.again = err, q.later && (c.conn != nil || isTimeout(err))
 			close(q.done)
 		}
 	}

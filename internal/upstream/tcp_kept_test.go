@@ -425,6 +425,39 @@ func TestTCPNoConnection(t *testing.T) {
 	})
 }
 
+// TestTCPSlowConnection: a question that comes while a connection is waited for in
+// vain has its whole time, on another.
+func TestTCPSlowConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dials := 0
+		s := newServer(serverAddr, upstream.Options{
+			UseTCP: true, Attempts: 1,
+			Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				dials++
+				if dials == 1 {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				client, server := net.Pipe()
+				go (&peer{server, dials}).answerAll()
+				return client, nil
+			},
+		})
+		defer upstream.KeepTCP(s)()
+		defer upstream.CloseTCP(s)
+		k := &kept{Server: s, t: t}
+		first := k.ask(t.Context(), "a.example")
+		time.Sleep(upstream.DefaultTimeout - time.Second)
+		if err := k.ask(t.Context(), "b.example")(); err != nil {
+			t.Error(err)
+		}
+		if err := first(); err == nil {
+			t.Error("the first was answered")
+		}
+		want(t, "connections", dials, 2)
+	})
+}
+
 // TestTCPCannotWrite: no question goes to a connection that takes no more.
 func TestTCPCannotWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
