@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -39,6 +40,24 @@ func connectUDP(server netip.AddrPort) (fd int, err error) {
 		return -1, os.NewSyscallError("connect", err)
 	}
 	return fd, nil
+}
+
+// acknowledger returns a function that has the system acknowledge at once what came
+// on a TCP connection (tcp(7), TCP_QUICKACK), not with what is sent next or after
+// 40 ms.
+func acknowledger(conn net.Conn) func() {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return func() {}
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return func() {}
+	}
+	set := func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1) //nolint:gosec // a descriptor fits into an int
+	}
+	return func() { _ = raw.Control(set) }
 }
 
 // udpFile is a UDP socket for the questions of one look-up.

@@ -48,8 +48,38 @@ func BenchmarkTCP(b *testing.B) {
 	}
 }
 
+// BenchmarkTCPNagle is two questions at once, of a server whose second reply waits
+// until the first is acknowledged.
+func BenchmarkTCPNagle(b *testing.B) {
+	s := newServer(serveTCP(b, func(c net.Conn) {
+		defer func() { _ = c.Close() }()
+		_ = c.(*net.TCPConn).SetNoDelay(false)
+		(&peer{c, 1}).answerAll()
+	}), upstream.Options{UseTCP: true})
+	defer upstream.KeepTCP(s)()
+	defer upstream.CloseTCP(s)
+	q := question(b, "www.example", dnswire.TypeA)
+	for b.Loop() {
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() {
+				if _, err := s.Exchange(b.Context(), q); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	}
+}
+
 // echoTCP is a server that only sets QR: as cheap as one can be.
 func echoTCP(tb testing.TB) string {
+	tb.Helper()
+	return serveTCP(tb, echoStream)
+}
+
+// serveTCP is a server each of whose connections is served by serve.
+func serveTCP(tb testing.TB, serve func(c net.Conn)) string {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +92,7 @@ func echoTCP(tb testing.TB) string {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { echoStream(c) })
+			wg.Go(func() { serve(c) })
 		}
 	})
 	tb.Cleanup(func() { _ = ln.Close(); wg.Wait() })

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -143,7 +144,7 @@ func (c *tcpConn) read(conn net.Conn) {
 			c.fail(panicked(p, nil))
 		}
 	}()
-	r := bufio.NewReader(conn)
+	r := bufio.NewReader(&promptReader{c, conn, acknowledger(conn)})
 	for {
 		b, err := readFramed(r)
 		if err != nil {
@@ -152,6 +153,25 @@ func (c *tcpConn) read(conn net.Conn) {
 		}
 		c.take(b)
 	}
+}
+
+// promptReader acknowledges what has come before it waits for what is in flight: a
+// server whose socket has Nagle's algorithm on (RFC 9293 section 3.7.4), as Knot
+// DNS's has, keeps the next reply back until then. Else that takes 40 ms.
+type promptReader struct {
+	conn        *tcpConn
+	from        io.Reader
+	acknowledge func()
+}
+
+func (r *promptReader) Read(b []byte) (int, error) {
+	r.conn.pool.mu.Lock()
+	more := len(r.conn.asked) > 0
+	r.conn.pool.mu.Unlock()
+	if more {
+		r.acknowledge()
+	}
+	return r.from.Read(b)
 }
 
 func (c *tcpConn) fail(err error) {

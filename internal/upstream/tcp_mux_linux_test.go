@@ -6,7 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/miekg/dns"
 
@@ -142,4 +145,50 @@ func TestTCPReset(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestTCPAcknowledges: what has come is acknowledged at once where more is waited
+// for, and else with the next question.
+func TestTCPAcknowledges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		raw := &countingRaw{}
+		client, server := net.Pipe()
+		s := newServer(serverAddr, upstream.Options{
+			UseTCP: true, Attempts: 1,
+			Dial: func(context.Context, string, string) (net.Conn, error) { return withRaw{client, raw}, nil },
+		})
+		defer upstream.KeepTCP(s)()
+		defer upstream.CloseTCP(s)
+		k, p := &kept{Server: s, t: t}, &peer{server, 1}
+		a, b := k.ask(t.Context(), "a.example"), k.ask(t.Context(), "b.example")
+		for i, q := range p.queries(2) {
+			synctest.Wait()
+			before := int(raw.controls.Load())
+			p.reply(q)
+			synctest.Wait()
+			want(t, "times that a reply was acknowledged", int(raw.controls.Load())-before, 1-i)
+		}
+		if err := errors.Join(a(), b()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// withRaw is a connection that has a descriptor, so to speak.
+type withRaw struct {
+	net.Conn
+	raw syscall.RawConn
+}
+
+func (c withRaw) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+
+// countingRaw counts the calls of Control.
+type countingRaw struct {
+	syscall.RawConn
+	controls atomic.Int32
+}
+
+func (c *countingRaw) Control(func(uintptr)) error {
+	c.controls.Add(1)
+	return nil
 }
