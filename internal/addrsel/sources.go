@@ -27,6 +27,8 @@ func Sources(ctx context.Context, dests []netip.Addr) []Source {
 // belongs to each address. The zero value is ready for use, by several goroutines
 // at once; it must not be copied.
 type Finder struct {
+	rooms sync.Pool // of *sockaddrRoom, where the system has it
+
 	mu    sync.Mutex // guards what is below; held while the table is read
 	table map[netip.Addr]Source
 	until time.Time
@@ -51,7 +53,7 @@ func (f *Finder) Source(ctx context.Context, dest netip.Addr) Source {
 	if ctx.Err() != nil || !dest.IsValid() {
 		return Source{}
 	}
-	a := sourceOf(netip.AddrPortFrom(dest.Unmap(), probePort))
+	a := f.sourceOf(netip.AddrPortFrom(dest.Unmap(), probePort))
 	if !a.IsValid() {
 		return Source{}
 	}

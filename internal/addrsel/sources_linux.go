@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 )
 
@@ -33,12 +32,15 @@ const (
 
 // sourceOf returns the address that the kernel would send from to reach dest. It
 // uses a socket that Go's poller does not know of, since nothing is waited for.
-func sourceOf(dest netip.AddrPort) netip.Addr {
+func (f *Finder) sourceOf(dest netip.AddrPort) netip.Addr {
 	if dest.Addr().Zone() != "" {
 		return dialSource(dest)
 	}
-	room := sockaddrs.Get().(*sockaddrRoom)
-	defer sockaddrs.Put(room)
+	room, _ := f.rooms.Get().(*sockaddrRoom)
+	if room == nil {
+		room = new(sockaddrRoom)
+	}
+	defer f.rooms.Put(room)
 	family, to := room.sockaddr(dest)
 	fd, err := syscall.Socket(family, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -69,8 +71,6 @@ type sockaddrRoom struct {
 	four syscall.SockaddrInet4
 	six  syscall.SockaddrInet6
 }
-
-var sockaddrs = sync.Pool{New: func() any { return new(sockaddrRoom) }}
 
 func (r *sockaddrRoom) sockaddr(dest netip.AddrPort) (family int, to syscall.Sockaddr) {
 	if a := dest.Addr(); a.Is4() {

@@ -8,4 +8,4 @@ import "net/netip"
 func localAddrs() map[netip.Addr]Source { return localPrefixes() }
 
 // sourceOf returns the address that the kernel would send from to reach dest.
-func sourceOf(dest netip.AddrPort) netip.Addr { return dialSource(dest) }
+func (f *Finder) sourceOf(dest netip.AddrPort) netip.Addr { return dialSource(dest) }

@@ -44,7 +44,7 @@ func TestSourcesCancelled(t *testing.T) {
 func TestDialSource(t *testing.T) {
 	for _, dest := range []string{"127.0.0.1:9", "[::1]:9", "192.0.2.1:9", "[2001:db8::1]:9"} {
 		d := netip.MustParseAddrPort(dest)
-		if a, b := sourceOf(d), dialSource(d); a != b {
+		if a, b := new(Finder).sourceOf(d), dialSource(d); a != b {
 			t.Errorf("%s: %v and %v", dest, a, b)
 		}
 	}
@@ -57,7 +57,7 @@ func TestSourceOfSendsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if a := sourceOf(l.LocalAddr().(*net.UDPAddr).AddrPort()); !a.IsLoopback() {
+	if a := new(Finder).sourceOf(l.LocalAddr().(*net.UDPAddr).AddrPort()); !a.IsLoopback() {
 		t.Errorf("source %v", a)
 	}
 
