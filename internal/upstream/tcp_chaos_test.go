@@ -25,7 +25,7 @@ func askMany(t *testing.T, k *kept, giveUp func() time.Duration, told func(err e
 	var wg sync.WaitGroup
 	for i := range many {
 		wg.Go(func() {
-			time.Sleep(upTo(10 * time.Second))
+			time.Sleep(upTo(10 * time.Second)) // virtual time
 			ctx, cancel := context.WithTimeout(t.Context(), giveUp())
 			defer cancel()
 			start := time.Now()
@@ -49,7 +49,7 @@ func TestTCPCloser(t *testing.T) {
 				if b == nil {
 					return
 				}
-				time.Sleep(upTo(5 * time.Millisecond))
+				time.Sleep(upTo(5 * time.Millisecond)) // virtual time
 				p.reply(b)
 			}
 		}, func(t *testing.T, k *kept) {
@@ -81,7 +81,7 @@ func TestTCPChaos(t *testing.T) {
 			if answered == 0 {
 				t.Error("none was answered")
 			}
-			time.Sleep(upstream.TCPIdle)
+			time.Sleep(upstream.TCPIdle) // virtual time
 			want(t, "connections open", k.dialled()-k.left(), 0)
 		})
 	}
@@ -100,7 +100,7 @@ func chaos(p *peer) {
 			_, _ = p.Write(frame(b)[:rand.N(len(b))])
 			return
 		case 2:
-			time.Sleep(upTo(6 * time.Second))
+			time.Sleep(upTo(6 * time.Second)) // virtual time
 		case 3:
 			continue
 		case 4:
@@ -109,7 +109,7 @@ func chaos(p *peer) {
 			b[13] ^= 1
 		}
 		late.Go(func() {
-			time.Sleep(upTo(time.Second))
+			time.Sleep(upTo(time.Second)) // virtual time
 			for range 1 + rand.N(21)/20 {
 				p.reply(b)
 			}

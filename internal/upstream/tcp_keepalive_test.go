@@ -57,9 +57,9 @@ func TestTCPKeepalive(t *testing.T) {
 					t.Fatal(err)
 				}
 				if tc.want > 0 {
-					time.Sleep(tc.want - time.Millisecond)
+					time.Sleep(tc.want - time.Millisecond) // virtual time
 					want(t, "connections over before the time", k.left(), 0)
-					time.Sleep(time.Millisecond)
+					time.Sleep(time.Millisecond) // virtual time
 				}
 				synctest.Wait()
 				want(t, "connections over after the time", k.left(), 1)
@@ -79,7 +79,7 @@ func TestTCPKeepaliveZero(t *testing.T) {
 				t.Error(err)
 			}
 			p.reply(b)
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 		}
 		p.untilClosed()
 	}, func(t *testing.T, k *kept) {
@@ -92,7 +92,7 @@ func TestTCPKeepaliveZero(t *testing.T) {
 			}
 		}
 		want(t, "connections", k.dialled(), 2)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // virtual time
 		want(t, "connections over", k.left(), 2)
 	})
 }
@@ -145,7 +145,7 @@ func TestTCPKeepaliveGone(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // virtual time
 			p.reply(b)
 		}
 	}, func(t *testing.T, k *kept) {

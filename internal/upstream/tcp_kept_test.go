@@ -81,13 +81,13 @@ func TestTCPIdle(t *testing.T) {
 			if err := k.ask(t.Context(), "www.example")(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(upstream.TCPIdle - time.Millisecond)
+			time.Sleep(upstream.TCPIdle - time.Millisecond) // virtual time
 			synctest.Wait()
 			want(t, "connections open", upstream.TCPConns(k.Server), 1)
 			if i == 0 {
 				continue // a question starts the time anew
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // virtual time
 			synctest.Wait()
 			want(t, "connections open after the idle time", upstream.TCPConns(k.Server), 0)
 		}
@@ -137,7 +137,7 @@ func TestTCPAllClosedMeanwhile(t *testing.T) {
 			n = 2
 		}
 		all := p.queries(n)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // virtual time
 		for _, b := range all {
 			p.reply(b)
 		}
@@ -189,7 +189,7 @@ func TestTCPFewReplies(t *testing.T) {
 					}
 					want(t, "connections", k.dialled()-before, dials)
 				}
-				time.Sleep(upstream.TCPAlone)
+				time.Sleep(upstream.TCPAlone) // virtual time
 				before := k.dialled()
 				a, b := k.ask(t.Context(), "a.example"), k.ask(t.Context(), "b.example")
 				if err := errors.Join(a(), b()); err != nil {
@@ -206,7 +206,7 @@ func TestTCPFewReplies(t *testing.T) {
 func TestTCPSilent(t *testing.T) {
 	for name, serve := range map[string]func(p *peer){
 		"silent":       (*peer).untilClosed,
-		"reads little": func(p *peer) { _, _ = p.Read(make([]byte, 1)); time.Sleep(time.Minute) },
+		"reads little": func(p *peer) { _, _ = p.Read(make([]byte, 1)); time.Sleep(time.Minute) }, // virtual time
 		"giant": func(p *peer) {
 			p.query()
 			_, _ = p.Write([]byte{0xff, 0xff, 0})
@@ -216,7 +216,7 @@ func TestTCPSilent(t *testing.T) {
 			b := frame(p.query())
 			go p.untilClosed()
 			for i := range b {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // virtual time
 				if _, err := p.Write(b[i : i+1]); err != nil {
 					return
 				}
@@ -229,7 +229,7 @@ func TestTCPSilent(t *testing.T) {
 				if err := k.ask(t.Context(), "www.example")(); !errors.As(err, &e) || !e.Timeout {
 					t.Errorf("got %v", err)
 				}
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // virtual time
 				synctest.Wait()
 				want(t, "connections open", upstream.TCPConns(k.Server), 0)
 			})
@@ -246,7 +246,7 @@ func TestTCPSilentLater(t *testing.T) {
 		if err := k.ask(t.Context(), "a.example")(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // virtual time
 		if err := k.ask(t.Context(), "b.example")(); err == nil {
 			t.Error("want a time-out")
 		}
@@ -264,7 +264,7 @@ func TestTCPStalledMeanwhile(t *testing.T) {
 		p.answerAll()
 	}, func(t *testing.T, k *kept) {
 		first := k.ask(t.Context(), "a.example")
-		time.Sleep(upstream.DefaultTimeout - time.Second)
+		time.Sleep(upstream.DefaultTimeout - time.Second) // virtual time
 		if err := k.ask(t.Context(), "b.example")(); err != nil {
 			t.Error(err)
 		}
@@ -406,7 +406,7 @@ func TestTCPNoConnection(t *testing.T) {
 			UseTCP: true, Attempts: 1,
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				dials++
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // virtual time
 				return nil, refused
 			},
 		})
@@ -447,7 +447,7 @@ func TestTCPSlowConnection(t *testing.T) {
 		defer upstream.CloseTCP(s)
 		k := &kept{Server: s, t: t}
 		first := k.ask(t.Context(), "a.example")
-		time.Sleep(upstream.DefaultTimeout - time.Second)
+		time.Sleep(upstream.DefaultTimeout - time.Second) // virtual time
 		if err := k.ask(t.Context(), "b.example")(); err != nil {
 			t.Error(err)
 		}

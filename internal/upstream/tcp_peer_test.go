@@ -145,7 +145,7 @@ func want(t *testing.T, what string, got, want int) {
 
 func (p *peer) answerLate() {
 	for b := p.query(); b != nil; b = p.query() {
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // virtual time
 		p.reply(b)
 	}
 }
