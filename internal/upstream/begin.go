@@ -9,8 +9,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
-
-	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
 // AnswerTimeout bounds the work on one client's question, whatever the servers'
@@ -127,7 +125,7 @@ func (a *asking) take(b []byte, err error) {
 
 // give hands a reply on, unless it is about the OPT record of the query.
 func (a *asking) give(reply Reply) {
-	if a.msg.edns && (reply.RCode() == dnswire.RCodeBadCookie || chokesOnEDNS(reply.RCode())) {
+	if a.msg.isAboutEDNS(reply.RCode()) {
 		a.done(Reply{}, errEDNS)
 		return
 	}

@@ -9,8 +9,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-
-	"github.com/af-multipath/mpresolve/internal/dnswire"
 )
 
 // MaxBurst is how many questions a [Burst] has at most.
@@ -192,9 +190,6 @@ func (b *Burst) read(end time.Time) (int, error) {
 	}
 	queries := b.pending[:b.unsent]
 	b.unsent = 0
-	if len(queries) == 0 {
-		return b.conn.Read(*b.buf)
-	}
 	return ask(b.conn, queries, *b.buf)
 }
 
@@ -235,11 +230,7 @@ func (b *Burst) match(datagram []byte) (int, Reply, bool) {
 
 // usual reports whether a reply is all that Exchange would ask for.
 func (b *Burst) usual(s *shot, out outcome) bool {
-	if out.err != nil || isTruncated(out.reply.Msg) {
-		return false
-	}
-	code := out.reply.RCode()
-	if s.msg.edns && (code == dnswire.RCodeBadCookie || chokesOnEDNS(code)) {
+	if out.err != nil || isTruncated(out.reply.Msg) || s.msg.isAboutEDNS(out.reply.RCode()) {
 		return false
 	}
 	return len(b.group.members) == 1 || out.useful()

@@ -87,6 +87,11 @@ func (m message) isReply(b []byte) bool {
 	return err == nil && (m.cookie == nil || m.cookie.passes(b))
 }
 
+// isAboutEDNS reports whether a reply's code is about the OPT record of the query.
+func (m message) isAboutEDNS(c dnswire.RCode) bool {
+	return m.edns && (c == dnswire.RCodeBadCookie || chokesOnEDNS(c))
+}
+
 // accept copies a reply out of the read buffer, as inspect returns it.
 func (m message) accept(b []byte) ([]byte, error) {
 	reply, err := m.inspect(b)

@@ -112,17 +112,17 @@ type asker interface {
 
 // next sends the query if that is to be done, and reads one datagram.
 func (w *waiter) next() (int, error) {
-	query := w.query
-	w.query = nil
-	if query == nil {
+	if w.query == nil {
 		return w.conn.Read(w.buf)
 	}
-	return ask(w.conn, [][]byte{query}, w.buf)
+	queries := [][]byte{w.query}
+	w.query = nil
+	return ask(w.conn, queries, w.buf)
 }
 
-// ask sends queries, one or more, and reads one datagram.
+// ask sends queries, if there are any, and reads one datagram.
 func ask(conn socket, queries [][]byte, buf []byte) (int, error) {
-	if a, ok := conn.(asker); ok {
+	if a, ok := conn.(asker); ok && len(queries) > 0 {
 		return a.ask(queries, buf)
 	}
 	for _, q := range queries {
